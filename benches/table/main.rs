@@ -1,0 +1,3 @@
+//! Speed of the table operations.
+
+fn main() {}

@@ -1,0 +1,401 @@
+//! The handle that users hold.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::link::{Buffers, Namespace, Pool, Target};
+use crate::model::{Count, Entry, Key, NewEntry, Update};
+use crate::ops::{self, Batch, Entries, Session, Visited};
+use crate::wire::EntryRef;
+
+/// A handle on the conntrack table of one network namespace.
+///
+/// It can be shared between threads (`Send + Sync`, every call takes `&self`, a clone is cheap and
+/// shares the sockets). Each call uses a socket for itself while it runs, out of a small pool, so
+/// calls do not wait for each other: deleting while listing just works.
+///
+/// The handle keeps its namespace alive for as long as it lives, even when its name is deleted.
+///
+/// All calls need `CAP_NET_ADMIN` in the user namespace that owns the network namespace.
+///
+/// ```no_run
+/// use ctnetlink::{Conntrack, Filter};
+/// use std::time::Duration;
+///
+/// let router = Conntrack::builder()
+///     .netns("qrouter-1")
+///     .deadline(Duration::from_secs(2))
+///     .open()?;
+/// println!("{} entries", router.count()?.entries);
+/// for entry in router.list(&Filter::new())? {
+///     println!("{}", entry?);
+/// }
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Conntrack {
+    session: Arc<Session>,
+    buffers: Buffers,
+}
+
+/// How to open a [`Conntrack`].
+#[derive(Debug)]
+#[must_use = "nothing is opened until `open` is called"]
+pub struct Builder {
+    target: Target,
+    deadline: Duration,
+    buffers: Buffers,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            target: Target::Current,
+            deadline: Self::DEADLINE,
+            buffers: Buffers {
+                receive: Self::BUFFER,
+                send: Self::BUFFER,
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// The default of [`Builder::deadline`].
+    pub const DEADLINE: Duration = Duration::from_secs(10);
+    /// The default of [`Builder::receive_buffer`] and [`Builder::send_buffer`].
+    pub const BUFFER: usize = 1 << 20;
+
+    /// The namespace of this name, as `ip netns` keeps them under `/run/netns`. The default is the
+    /// calling thread's own.
+    ///
+    /// A socket in another namespace is opened on a throw-away thread; the caller's threads never
+    /// move. It needs `CAP_SYS_ADMIN`.
+    pub fn netns(mut self, name: impl Into<String>) -> Self {
+        self.target = Target::Name(name.into());
+        self
+    }
+
+    /// The namespace behind this path.
+    pub fn netns_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.target = Target::Path(path.into());
+        self
+    }
+
+    /// The namespace of this process.
+    pub fn netns_pid(mut self, pid: u32) -> Self {
+        self.target = Target::Pid(pid);
+        self
+    }
+
+    /// The namespace of this open file, for example of `/proc/PID/ns/net`.
+    pub fn netns_fd(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.target = Target::Fd(file.into());
+        self
+    }
+
+    /// The longest wait for the kernel's next answer. Of a list it is the wait for the next piece,
+    /// not for the whole; the time that the caller takes between items does not count.
+    ///
+    /// The kernel works on a request while it is sent, and that cannot be cut short: a flush of
+    /// millions of entries takes its time. An answer that is there already is always read.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The receive buffer of each socket, in bytes. `SO_RCVBUFFORCE` is tried first, then
+    /// `SO_RCVBUF`, which `net.core.rmem_max` limits. See [`Conntrack::receive_buffer`] for what
+    /// was got.
+    #[doc(alias = "SO_RCVBUFFORCE")]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.buffers.receive = bytes;
+        self
+    }
+
+    /// The send buffer of each socket, in bytes. `SO_SNDBUFFORCE` is tried first, then
+    /// `SO_SNDBUF`, which `net.core.wmem_max` limits. See [`Conntrack::send_buffer`] for what was
+    /// got.
+    #[doc(alias = "SO_SNDBUFFORCE")]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.buffers.send = bytes;
+        self
+    }
+
+    /// Opens the handle, and checks that the kernel answers.
+    ///
+    /// # Errors
+    /// Names what is missing and what to do about it: the namespace, `CAP_NET_ADMIN`
+    /// ([`Error::is_permission_denied`](crate::Error::is_permission_denied)), or the kernel's
+    /// ctnetlink (module `nf_conntrack_netlink`, `CONFIG_NF_CT_NETLINK`).
+    pub fn open(self) -> Result<Conntrack> {
+        let namespace = Namespace::open(self.target)?;
+        let pool = Pool::new(namespace, self.buffers);
+        let buffers = pool.take()?.buffers();
+        let session = Session::new(pool, self.deadline);
+        ops::open_check(&session)?;
+        Ok(Conntrack {
+            session: Arc::new(session),
+            buffers,
+        })
+    }
+}
+
+/// Opening.
+impl Conntrack {
+    /// Opens the table of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open() -> Result<Self> {
+        Self::builder().open()
+    }
+
+    /// For another namespace, or other deadlines and buffers.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same handle, sharing its sockets, with another deadline.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self {
+            session: Arc::new(self.session.with_deadline(deadline)),
+            buffers: self.buffers,
+        }
+    }
+
+    /// The longest wait for the kernel's next answer.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.session.deadline
+    }
+
+    /// The receive buffer that the kernel granted, in bytes: twice of what was asked for if nothing
+    /// limits it, because the kernel counts its own bookkeeping in.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        self.buffers.receive
+    }
+
+    /// The send buffer that the kernel granted, in bytes.
+    #[must_use]
+    pub fn send_buffer(&self) -> usize {
+        self.buffers.send
+    }
+}
+
+/// One entry.
+impl Conntrack {
+    /// Creates an entry that is not there yet (`NLM_F_CREATE | NLM_F_EXCL`).
+    ///
+    /// # Errors
+    /// - [`is_exists`](crate::Error::is_exists): one of its tuples is taken in that zone; nothing
+    ///   has changed.
+    /// - [`is_table_full`](crate::Error::is_table_full), with the figures.
+    /// - [`is_unsupported`](crate::Error::is_unsupported): the kernel does not track that protocol
+    ///   by its ports, or was built without zones.
+    ///
+    /// ```no_run
+    /// # use ctnetlink::{Conntrack, Entry, Icmp}; use std::time::Duration;
+    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// let ct = Conntrack::open()?;
+    /// let ping = Entry::icmp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), Icmp::echo_request(7))
+    ///     .timeout(Duration::from_secs(30))
+    ///     .build()?;
+    /// match ct.create(&ping) {
+    ///     Err(error) if error.is_exists() => {} // somebody else's ping
+    ///     other => other?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "IPCTNL_MSG_CT_NEW")]
+    pub fn create(&self, entry: &NewEntry) -> Result<()> {
+        ops::create(&self.session, entry)
+    }
+
+    /// Creates an entry, or changes the one that has its original tuple in that zone.
+    ///
+    /// Of an entry that is there, the time-out is changed, and mark, status and tracker state where
+    /// the new entry speaks of them. Its reply tuple stays.
+    ///
+    /// # Errors
+    /// As [`Conntrack::create`], and [`is_busy`](crate::Error::is_busy) when the new entry speaks of
+    /// a status without `ASSURED` or `SEEN_REPLY` and the old one has it.
+    #[doc(alias = "IPCTNL_MSG_CT_NEW")]
+    pub fn upsert(&self, entry: &NewEntry) -> Result<()> {
+        ops::upsert(&self.session, entry)
+    }
+
+    /// The entry of this key.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found), also when only an entry of the other direction
+    /// or with another id has the tuple.
+    #[doc(alias = "IPCTNL_MSG_CT_GET")]
+    pub fn get(&self, key: impl Into<Key>) -> Result<Entry> {
+        ops::get(&self.session, &key.into())
+    }
+
+    /// Changes the entry of this key. What the update does not name stays.
+    ///
+    /// The entry is looked up first, to be sure that it is the one that is meant. The kernel does
+    /// not compare ids when it changes: an entry that takes the tuple between the look-up and the
+    /// change is changed in its place.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found),
+    /// [`is_fixed_timeout`](crate::Error::is_fixed_timeout), and
+    /// [`is_invalid_input`](crate::Error::is_invalid_input) for tracker state of another protocol.
+    pub fn update(&self, key: impl Into<Key>, update: &Update) -> Result<()> {
+        ops::update(&self.session, &key.into(), update)
+    }
+
+    /// Deletes the entry of this key, and no other: the kernel compares the id, which is looked up
+    /// first where the key has none.
+    ///
+    /// Deleting a TCP entry does not end the connection: with `net.netfilter.nf_conntrack_tcp_loose`
+    /// (on by default) the next segment makes an entry again.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found): it is gone already, or only another entry has
+    /// the tuple.
+    #[doc(alias = "IPCTNL_MSG_CT_DELETE")]
+    pub fn delete(&self, key: impl Into<Key>) -> Result<()> {
+        ops::delete(&self.session, &key.into())
+    }
+}
+
+/// The table.
+impl Conntrack {
+    /// The entries that meet the filter, one after the other, in constant memory.
+    ///
+    /// # Errors
+    /// When the list cannot be started. What happens later is an item of the list.
+    #[doc(alias = "NLM_F_DUMP")]
+    pub fn list(&self, filter: &Filter) -> Result<Entries> {
+        ops::list(&self.session, filter)
+    }
+
+    /// Hands every entry that meets the filter to the visitor, borrowed from the receive buffer:
+    /// nothing is allocated for an entry, and only the fields that are asked for are decoded.
+    ///
+    /// The visitor may use the handle, and may break off.
+    ///
+    /// # Errors
+    /// When the list cannot be started or breaks. An entry that cannot be decoded is counted and
+    /// passed over.
+    ///
+    /// ```no_run
+    /// # use ctnetlink::{Conntrack, Filter, Zone};
+    /// # use std::{collections::HashMap, ops::ControlFlow};
+    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// let ct = Conntrack::open()?;
+    /// let mut zones: HashMap<Zone, u64> = HashMap::new();
+    /// let visited = ct.visit(&Filter::new(), |entry| {
+    ///     match entry.zone() {
+    ///         Ok(zone) => *zones.entry(zone.zone()).or_default() += 1,
+    ///         Err(error) => return ControlFlow::Break(error),
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert!(visited.stopped.is_none() && !visited.incomplete);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn visit<B>(
+        &self,
+        filter: &Filter,
+        visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<B>,
+    ) -> Result<Visited<B>> {
+        ops::visit(&self.session, filter, visitor)
+    }
+
+    /// All entries; the kernel sets the counters of each to zero as it hands it over.
+    ///
+    /// It takes no filter, since the figures of entries that a filter leaves out would be lost. If
+    /// the list is dropped early, so are those that the kernel has handed over already.
+    ///
+    /// # Errors
+    /// When the list cannot be started.
+    #[doc(alias = "IPCTNL_MSG_CT_GET_CTRZERO")]
+    pub fn list_and_zero_counters(&self) -> Result<Entries> {
+        ops::list_and_zero_counters(&self.session)
+    }
+
+    /// How many entries the namespace has and how many it may have, by the kernel's own count.
+    ///
+    /// It counts expired entries that are not collected yet, so it may be more than a list finds.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    #[doc(alias = "IPCTNL_MSG_CT_GET_STATS")]
+    pub fn count(&self) -> Result<Count> {
+        ops::count(&self.session)
+    }
+
+    /// Removes every entry of every zone and both families of the namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn flush_all(&self) -> Result<()> {
+        ops::flush_all(&self.session)
+    }
+}
+
+/// Batches: several messages a datagram, one result an entry.
+impl Conntrack {
+    /// Creates entries that are not there yet, each as [`Conntrack::create`] does.
+    ///
+    /// ```no_run
+    /// # use ctnetlink::{Conntrack, NewEntry};
+    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// # let saved: Vec<NewEntry> = Vec::new();
+    /// let ct = Conntrack::open()?;
+    /// let batch = ct.create_many(&saved);
+    /// for (place, error) in batch.failures() {
+    ///     eprintln!("{}: {error}", saved[place]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_many<E: Borrow<NewEntry>>(&self, entries: impl IntoIterator<Item = E>) -> Batch {
+        ops::create_many(&self.session, entries.into_iter())
+    }
+
+    /// Changes entries, each as [`Conntrack::update`] does.
+    pub fn update_many<K: Into<Key>, U: Borrow<Update>>(
+        &self,
+        changes: impl IntoIterator<Item = (K, U)>,
+    ) -> Batch {
+        let changes = changes.into_iter();
+        ops::update_many(
+            &self.session,
+            changes.map(|(key, update)| (key.into(), update)),
+        )
+    }
+
+    /// Deletes entries, each as [`Conntrack::delete`] does. Keys of listed entries have their ids,
+    /// which spares the look-up.
+    pub fn delete_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Batch {
+        ops::delete_many(&self.session, keys.into_iter().map(Into::into))
+    }
+}
+
+impl fmt::Debug for Conntrack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conntrack")
+            .field("netns", &self.session.pool.label())
+            .field("deadline", &self.session.deadline)
+            .field("buffers", &self.buffers)
+            .finish_non_exhaustive()
+    }
+}

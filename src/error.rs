@@ -1,0 +1,651 @@
+//! The one public error.
+//!
+//! Every failure of this crate is an [`Error`]. It says which [`Operation`] failed and why: the
+//! kernel's errno with the kernel's own text and the offset of the attribute that it disliked, a
+//! deadline, a damaged answer, or an input that could never have been right. Callers decide by the
+//! predicates ([`Error::is_not_found`] and its siblings), not by the text.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::Count;
+
+/// The result of every fallible call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, and in which operation.
+///
+/// The value is one pointer wide, so that a batch can report one result for each of a million
+/// entries without weight.
+///
+/// ```
+/// let error = "70000".parse::<ctnetlink::Zone>().unwrap_err();
+/// assert!(error.is_invalid_input());
+/// assert_eq!(
+///     error.to_string(),
+///     "zone \"70000\": too large; expected a number from 0 to 65535"
+/// );
+/// ```
+#[derive(thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Repr>);
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Repr {
+    #[error("{what} {input:?}: {problem}; expected {expected}")]
+    Invalid {
+        what: Cow<'static, str>,
+        input: String,
+        problem: Cow<'static, str>,
+        expected: Cow<'static, str>,
+    },
+    #[error("{operation}: {failure}{}", Hint(*hint))]
+    Kernel {
+        operation: Operation,
+        failure: Failure,
+        hint: Option<&'static str>,
+        table: Option<Count>,
+        fixed_timeout: bool,
+    },
+    #[error("{operation}: {action}: {errno}{}", Hint(*hint))]
+    System {
+        operation: Operation,
+        action: Cow<'static, str>,
+        errno: Errno,
+        hint: Option<&'static str>,
+    },
+    #[error("{operation}: the kernel did not answer within {after:?}; the outcome is unknown")]
+    Deadline {
+        operation: Operation,
+        after: Duration,
+    },
+    #[error(
+        "{operation}: an answer of {needed} bytes did not fit into the receive buffer of {had} bytes"
+    )]
+    Truncated {
+        operation: Operation,
+        needed: usize,
+        had: usize,
+    },
+    #[error("{operation}: malformed answer: {malformed}")]
+    Malformed {
+        operation: Operation,
+        malformed: Malformed,
+    },
+    #[error(
+        "{operation}: the receive buffer overran and the answer was lost (ENOBUFS); the outcome is unknown"
+    )]
+    Overrun { operation: Operation },
+    #[error("{operation}: the outcome is unknown: {reason}")]
+    Unknown {
+        operation: Operation,
+        reason: Cow<'static, str>,
+    },
+    #[error("{operation}: not sent: {reason}")]
+    NotSent {
+        operation: Operation,
+        reason: Cow<'static, str>,
+    },
+    #[error("{operation}: {what} on this kernel; {remedy}")]
+    Unsupported {
+        operation: Operation,
+        what: Cow<'static, str>,
+        remedy: &'static str,
+    },
+    #[error("{operation}: the entry that was found is another one: {detail}")]
+    Mismatch {
+        operation: Operation,
+        detail: &'static str,
+    },
+}
+
+struct Hint(Option<&'static str>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+/// The conversation with the kernel that an [`Error`] belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening a handle, or a further socket of it.
+    Open,
+    /// `create`, `create_many`.
+    Create,
+    /// `upsert`.
+    Upsert,
+    /// `update`, `update_many`.
+    Update,
+    /// `get`.
+    Get,
+    /// `delete`, `delete_many`.
+    Delete,
+    /// `list`, `visit`.
+    List,
+    /// `list_and_zero_counters`.
+    ListAndZeroCounters,
+    /// `count`.
+    Count,
+    /// `flush_all`.
+    Flush,
+}
+
+impl Operation {
+    /// The name that errors and traces use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Create => "create",
+            Self::Upsert => "upsert",
+            Self::Update => "update",
+            Self::Get => "get",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::ListAndZeroCounters => "list and zero counters",
+            Self::Count => "count",
+            Self::Flush => "flush",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error number of the system, as in errno(3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(i32);
+
+impl Errno {
+    /// From the positive number, as in `<errno.h>`.
+    #[must_use]
+    pub const fn from_raw(raw: i32) -> Self {
+        Self(raw)
+    }
+
+    /// The positive number.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+
+    pub(crate) fn is(self, errno: nix::errno::Errno) -> bool {
+        self.0 == errno as i32
+    }
+}
+
+impl From<nix::errno::Errno> for Errno {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self(errno as i32)
+    }
+}
+
+impl From<&std::io::Error> for Errno {
+    fn from(error: &std::io::Error) -> Self {
+        Self(
+            error
+                .raw_os_error()
+                .unwrap_or(nix::errno::Errno::EIO as i32),
+        )
+    }
+}
+
+/// Shows the symbol, `ENOENT`.
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match nix::errno::Errno::from_raw(self.0) {
+            nix::errno::Errno::UnknownErrno => write!(f, "errno {}", self.0),
+            known => write!(f, "{known:?}"),
+        }
+    }
+}
+
+/// Shows the symbol and its meaning, `ENOENT (No such file or directory)`.
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match nix::errno::Errno::from_raw(self.0) {
+            nix::errno::Errno::UnknownErrno => write!(f, "errno {}", self.0),
+            known => write!(f, "{known:?} ({})", known.desc()),
+        }
+    }
+}
+
+/// An `NLMSG_ERROR`, or an `NLMSG_DONE` that carries an error: errno and extended ack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) errno: Errno,
+    /// `NLMSGERR_ATTR_MSG`
+    pub(crate) message: Option<String>,
+    /// `NLMSGERR_ATTR_OFFS`: from the start of the request's netlink header.
+    pub(crate) offset: Option<u32>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.errno, f)?;
+        if let Some(message) = &self.message {
+            write!(f, ": the kernel says {message:?}")?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " (attribute at offset {offset} of the request)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where and why bytes from the kernel are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) path: crate::wire::Path,
+    /// From the start of the netlink header.
+    pub(crate) offset: u32,
+    pub(crate) problem: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at offset {}: {}",
+            self.path, self.offset, self.problem
+        )
+    }
+}
+
+/// Construction: for the rooms of this crate only.
+impl Error {
+    fn new(repr: Repr) -> Self {
+        Self(Box::new(repr))
+    }
+
+    pub(crate) fn invalid(
+        what: impl Into<Cow<'static, str>>,
+        input: impl Into<String>,
+        problem: impl Into<Cow<'static, str>>,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(Repr::Invalid {
+            what: what.into(),
+            input: input.into(),
+            problem: problem.into(),
+            expected: expected.into(),
+        })
+    }
+
+    pub(crate) fn kernel(operation: Operation, failure: Failure) -> Self {
+        Self::new(Repr::Kernel {
+            operation,
+            failure,
+            hint: None,
+            table: None,
+            fixed_timeout: false,
+        })
+    }
+
+    pub(crate) fn system(
+        operation: Operation,
+        action: impl Into<Cow<'static, str>>,
+        errno: impl Into<Errno>,
+        hint: Option<&'static str>,
+    ) -> Self {
+        Self::new(Repr::System {
+            operation,
+            action: action.into(),
+            errno: errno.into(),
+            hint,
+        })
+    }
+
+    pub(crate) fn deadline(operation: Operation, after: Duration) -> Self {
+        Self::new(Repr::Deadline { operation, after })
+    }
+
+    pub(crate) fn truncated(operation: Operation, needed: usize, had: usize) -> Self {
+        Self::new(Repr::Truncated {
+            operation,
+            needed,
+            had,
+        })
+    }
+
+    pub(crate) fn malformed(operation: Operation, malformed: Malformed) -> Self {
+        Self::new(Repr::Malformed {
+            operation,
+            malformed,
+        })
+    }
+
+    pub(crate) fn overrun(operation: Operation) -> Self {
+        Self::new(Repr::Overrun { operation })
+    }
+
+    pub(crate) fn unknown(operation: Operation, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Repr::Unknown {
+            operation,
+            reason: reason.into(),
+        })
+    }
+
+    pub(crate) fn not_sent(operation: Operation, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Repr::NotSent {
+            operation,
+            reason: reason.into(),
+        })
+    }
+
+    pub(crate) fn unsupported(
+        operation: Operation,
+        what: impl Into<Cow<'static, str>>,
+        remedy: &'static str,
+    ) -> Self {
+        Self::new(Repr::Unsupported {
+            operation,
+            what: what.into(),
+            remedy,
+        })
+    }
+
+    pub(crate) fn mismatch(operation: Operation, detail: &'static str) -> Self {
+        Self::new(Repr::Mismatch { operation, detail })
+    }
+
+    /// The same refusal by the kernel, explained with the table's fill if the table is the reason.
+    pub(crate) fn with_table(mut self, count: Count) -> Self {
+        if let Repr::Kernel { table, hint, .. } = &mut *self.0 {
+            *table = Some(count);
+            if count.is_full() {
+                *hint = Some(
+                    "the conntrack table is full: raise net.netfilter.nf_conntrack_max or remove entries",
+                );
+            }
+        }
+        self
+    }
+
+    /// A refused change of an entry that the same socket was just allowed to look up: `EPERM` is
+    /// then not about capabilities but the fixed time-out's (`__nf_ct_change_timeout`).
+    pub(crate) fn after_lookup(mut self) -> Self {
+        if let Repr::Kernel {
+            failure,
+            fixed_timeout,
+            hint,
+            ..
+        } = &mut *self.0
+            && failure.errno.is(nix::errno::Errno::EPERM)
+        {
+            *fixed_timeout = true;
+            *hint = Some("the time-out is fixed: clear FIXED_TIMEOUT first");
+        }
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, text: &'static str) -> Self {
+        if let Repr::Kernel { hint, .. } | Repr::System { hint, .. } = &mut *self.0 {
+            *hint = Some(text);
+        }
+        self
+    }
+}
+
+/// What it was.
+impl Error {
+    /// The conversation that failed, or `None` for an input that was refused before any.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        match &*self.0 {
+            Repr::Invalid { .. } => None,
+            Repr::Kernel { operation, .. }
+            | Repr::System { operation, .. }
+            | Repr::Deadline { operation, .. }
+            | Repr::Truncated { operation, .. }
+            | Repr::Malformed { operation, .. }
+            | Repr::Overrun { operation }
+            | Repr::Unknown { operation, .. }
+            | Repr::NotSent { operation, .. }
+            | Repr::Unsupported { operation, .. }
+            | Repr::Mismatch { operation, .. } => Some(*operation),
+        }
+    }
+
+    /// The error number, if the kernel gave one.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match &*self.0 {
+            Repr::Kernel { failure, .. } => Some(failure.errno),
+            Repr::System { errno, .. } => Some(*errno),
+            Repr::Overrun { .. } => Some(nix::errno::Errno::ENOBUFS.into()),
+            _ => None,
+        }
+    }
+
+    /// The kernel's own words (extended ack), if it had any.
+    #[doc(alias = "NLMSGERR_ATTR_MSG")]
+    #[must_use]
+    pub fn kernel_message(&self) -> Option<&str> {
+        match &*self.0 {
+            Repr::Kernel { failure, .. } => failure.message.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The offset in bytes, from the start of the message, of the attribute that the kernel
+    /// rejected, or of the damage in a malformed answer.
+    #[doc(alias = "NLMSGERR_ATTR_OFFS")]
+    #[must_use]
+    pub fn offset(&self) -> Option<u32> {
+        match &*self.0 {
+            Repr::Kernel { failure, .. } => failure.offset,
+            Repr::Malformed { malformed, .. } => Some(malformed.offset),
+            _ => None,
+        }
+    }
+
+    /// How full the table was when the kernel refused a new entry with `ENOMEM`.
+    #[must_use]
+    pub fn table_count(&self) -> Option<Count> {
+        match &*self.0 {
+            Repr::Kernel { table, .. } => *table,
+            _ => None,
+        }
+    }
+
+    fn has(&self, errnos: &[nix::errno::Errno]) -> bool {
+        self.errno()
+            .is_some_and(|errno| errnos.iter().any(|wanted| errno.is(*wanted)))
+    }
+
+    /// No such entry (`ENOENT`), or another entry has taken its place.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(&*self.0, Repr::Mismatch { .. })
+            || matches!(&*self.0, Repr::Kernel { .. }) && self.has(&[nix::errno::Errno::ENOENT])
+    }
+
+    /// An entry with one of the two tuples exists in that zone already (`EEXIST`).
+    #[must_use]
+    pub fn is_exists(&self) -> bool {
+        self.has(&[nix::errno::Errno::EEXIST])
+    }
+
+    /// The table holds as many entries as it may: [`Error::table_count`] has the figures.
+    ///
+    /// `ENOMEM` alone is not enough: the kernel says the same when memory is short.
+    #[must_use]
+    pub fn is_table_full(&self) -> bool {
+        self.table_count().is_some_and(|count| count.is_full())
+    }
+
+    /// `CAP_NET_ADMIN` is missing in the namespace (`EPERM`, `EACCES`).
+    #[must_use]
+    pub fn is_permission_denied(&self) -> bool {
+        !self.is_fixed_timeout() && self.has(&[nix::errno::Errno::EPERM, nix::errno::Errno::EACCES])
+    }
+
+    /// The time-out of the entry is fixed (status `FIXED_TIMEOUT`), so it cannot be changed.
+    ///
+    /// The kernel says `EPERM`; as the same handle was just allowed to look the entry up, the
+    /// capability is there and this is the reason.
+    #[must_use]
+    pub fn is_fixed_timeout(&self) -> bool {
+        matches!(
+            &*self.0,
+            Repr::Kernel {
+                fixed_timeout: true,
+                ..
+            }
+        )
+    }
+
+    /// The kernel lacks what was asked for (`EOPNOTSUPP`, `EPROTONOSUPPORT`, or found by asking).
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(&*self.0, Repr::Unsupported { .. })
+            || self.has(&[
+                nix::errno::Errno::EOPNOTSUPP,
+                nix::errno::Errno::EPROTONOSUPPORT,
+                nix::errno::Errno::EAFNOSUPPORT,
+            ])
+    }
+
+    /// The kernel refuses the change in the entry's present state (`EBUSY`): an offloaded flow, or
+    /// an attempt to clear `ASSURED` or `SEEN_REPLY`.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.has(&[nix::errno::Errno::EBUSY])
+    }
+
+    /// The caller's deadline passed before the kernel answered. The outcome is unknown.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        matches!(&*self.0, Repr::Deadline { .. })
+    }
+
+    /// An answer was longer than the receive buffer, twice.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        matches!(&*self.0, Repr::Truncated { .. })
+    }
+
+    /// An answer could not be decoded. Of a list, only that entry is concerned.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(&*self.0, Repr::Malformed { .. })
+    }
+
+    /// The socket's receive buffer overran and an answer was lost. The outcome is unknown.
+    #[must_use]
+    pub fn is_overrun(&self) -> bool {
+        matches!(&*self.0, Repr::Overrun { .. })
+    }
+
+    /// Whether the kernel may or may not have done what was asked: the request was sent, and its
+    /// answer was lost, late or unreadable.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(
+            &*self.0,
+            Repr::Unknown { .. }
+                | Repr::Deadline { .. }
+                | Repr::Overrun { .. }
+                | Repr::Truncated { .. }
+        )
+    }
+
+    /// The request of a batch was never sent, because an earlier datagram failed as a whole.
+    #[must_use]
+    pub fn is_not_sent(&self) -> bool {
+        matches!(&*self.0, Repr::NotSent { .. })
+    }
+
+    /// The input could never have been right; nothing was sent.
+    #[must_use]
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(&*self.0, Repr::Invalid { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno as Nix;
+
+    fn refusal(operation: Operation, errno: Nix) -> Error {
+        Error::kernel(
+            operation,
+            Failure {
+                errno: errno.into(),
+                message: Some("bad mark".into()),
+                offset: Some(36),
+            },
+        )
+    }
+
+    #[test]
+    fn says_operation_errno_text_and_offset() {
+        let error = refusal(Operation::Create, Nix::EINVAL);
+        assert_eq!(
+            error.to_string(),
+            "create: EINVAL (Invalid argument): the kernel says \"bad mark\" (attribute at offset 36 of the request)"
+        );
+        assert_eq!(error.operation(), Some(Operation::Create));
+        assert_eq!(error.errno(), Some(Errno::from_raw(22)));
+        assert_eq!(error.kernel_message(), Some("bad mark"));
+        assert_eq!(error.offset(), Some(36));
+    }
+
+    #[test]
+    fn predicates_tell_errnos_apart() {
+        assert!(refusal(Operation::Get, Nix::ENOENT).is_not_found());
+        assert!(refusal(Operation::Create, Nix::EEXIST).is_exists());
+        assert!(refusal(Operation::Create, Nix::EPERM).is_permission_denied());
+        assert!(!refusal(Operation::Create, Nix::EPERM).is_fixed_timeout());
+        assert!(refusal(Operation::Update, Nix::EPERM).is_permission_denied());
+        let fixed = refusal(Operation::Update, Nix::EPERM).after_lookup();
+        assert!(fixed.is_fixed_timeout() && !fixed.is_permission_denied());
+        assert!(refusal(Operation::Create, Nix::EOPNOTSUPP).is_unsupported());
+        assert!(refusal(Operation::Upsert, Nix::EBUSY).is_busy());
+        // A name-space file that is missing is not a missing entry.
+        assert!(
+            !Error::system(Operation::Open, "open /run/netns/x", Nix::ENOENT, None).is_not_found()
+        );
+    }
+
+    #[test]
+    fn no_memory_is_a_full_table_only_when_it_is_full() {
+        let roomy = Count {
+            entries: 1,
+            max: Some(100),
+        };
+        let full = Count {
+            entries: 100,
+            max: Some(100),
+        };
+        assert!(
+            !refusal(Operation::Create, Nix::ENOMEM)
+                .with_table(roomy)
+                .is_table_full()
+        );
+        let error = refusal(Operation::Create, Nix::ENOMEM).with_table(full);
+        assert!(error.is_table_full());
+        assert_eq!(error.table_count(), Some(full));
+        assert!(error.to_string().contains("nf_conntrack_max"), "{error}");
+    }
+
+    #[test]
+    fn one_pointer_wide() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,54 @@
+//! Linux connection tracking over NFNETLINK sockets.
+//!
+//! This crate creates, reads, changes, deletes and flushes conntrack entries by talking to the
+//! kernel's ctnetlink directly. It runs no command, parses no other program's output, prints
+//! nothing, and holds no `unsafe` code.
+//!
+//! Everything starts with a [`Conntrack`] handle, which needs `CAP_NET_ADMIN` in its network
+//! namespace:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use ctnetlink::{Conntrack, Entry, Filter, TcpState, Update, Zone};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let ct = Conntrack::open()?;
+//! let zone = Zone::new(4097);
+//! let web = Entry::tcp("10.0.0.1:40000".parse()?, "10.0.0.2:443".parse()?)
+//!     .zone(zone)
+//!     .state(TcpState::Established)
+//!     .timeout(Duration::from_secs(600))
+//!     .build()?;
+//! ct.create(&web)?;
+//! for entry in ct.list(&Filter::new().zone(zone))? {
+//!     println!("{}", entry?);
+//! }
+//! ct.update(&web, &Update::builder().mark(7).build()?)?;
+//! ct.delete(&web)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is wrong with an input is said before anything is sent ([`Error::is_invalid_input`]); what
+//! the kernel refused, with its errno, its own words and a predicate to decide by ([`Error`]).
+//! Every conversation is a [`tracing`] span.
+
+mod conntrack;
+mod error;
+mod filter;
+mod link;
+mod model;
+mod ops;
+mod wire;
+
+pub use conntrack::{Builder, Conntrack};
+pub use error::{Errno, Error, Operation, Result};
+pub use filter::{Filter, PortRange};
+pub use model::{
+    Count, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder, EntryZone,
+    Family, GreKeys, Icmp, Icmpv6, Key, Layer4, Mark, NewEntry, Ports, ProtoInfo, Protocol,
+    SctpInfo, SctpState, Status, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Tuple, Update,
+    UpdateBuilder, Zone,
+};
+pub use ops::{Batch, Entries, Visited};
+pub use wire::EntryRef;

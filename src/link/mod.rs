@@ -1,0 +1,17 @@
+//! Talking netlink: sockets, conversations, namespaces. Knows nothing of conntrack.
+
+mod conversation;
+mod dump;
+mod exchange;
+mod netns;
+mod pool;
+#[cfg(test)]
+pub(crate) mod script;
+mod socket;
+mod transport;
+
+pub(crate) use conversation::{Answer, Link};
+pub(crate) use dump::Dump;
+pub(crate) use netns::{Namespace, Target};
+pub(crate) use pool::Pool;
+pub(crate) use socket::Buffers;

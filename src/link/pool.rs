@@ -1,0 +1,165 @@
+//! The sockets of a handle: opened in its namespace when needed, kept for the next conversation.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::conversation::Link;
+use super::netns::Namespace;
+use super::socket::{Buffers, Socket};
+use crate::error::Result;
+
+/// More idle sockets than this are closed: a burst of lists does not hold on to its buffers.
+const IDLE_MAX: usize = 4;
+
+/// Makes links.
+type Opener = Box<dyn Fn() -> Result<Link> + Send + Sync>;
+
+/// The sockets of a handle.
+pub(crate) struct Pool {
+    open: Opener,
+    label: String,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    links: Vec<Link>,
+    /// The process that opened them. A child of `fork` shares the sockets with its parent, so that
+    /// each would read answers of the other; it opens its own.
+    process: u32,
+}
+
+impl Pool {
+    pub(crate) fn new(namespace: Namespace, want: Buffers) -> Arc<Self> {
+        let label = namespace.label().to_owned();
+        Self::with_opener(
+            label,
+            Box::new(move || {
+                let socket = namespace.run(|| Socket::open(want))?;
+                let (port, buffers) = (socket.port(), socket.buffers());
+                Ok(Link::new(socket, port, buffers, 1))
+            }),
+        )
+    }
+
+    fn with_opener(label: String, open: Opener) -> Arc<Self> {
+        Arc::new(Self {
+            open,
+            label,
+            idle: Mutex::new(Idle {
+                links: Vec::new(),
+                process: std::process::id(),
+            }),
+        })
+    }
+
+    /// The namespace's name, for traces.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// An idle link, or a new one.
+    pub(crate) fn take(self: &Arc<Self>) -> Result<Pooled> {
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let process = std::process::id();
+            if idle.process != process {
+                idle.links.clear();
+                idle.process = process;
+            }
+            idle.links.pop()
+        };
+        let link = match idle {
+            Some(link) => link,
+            None => (self.open)()?,
+        };
+        Ok(Pooled {
+            link: Some(link),
+            pool: Arc::clone(self),
+            occupied: false,
+            process: std::process::id(),
+        })
+    }
+
+    fn give_back(&self, link: Link, process: u32) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.process == process && idle.links.len() < IDLE_MAX {
+            idle.links.push(link);
+        }
+    }
+}
+
+/// A link that is in use; when dropped it goes back to its pool, or is closed if a dump occupies it.
+pub(crate) struct Pooled {
+    /// Always there until dropped.
+    link: Option<Link>,
+    pool: Arc<Pool>,
+    occupied: bool,
+    process: u32,
+}
+
+impl Pooled {
+    /// Whether the kernel still has a dump to say on this socket.
+    pub(super) fn occupied(&mut self, occupied: bool) {
+        self.occupied = occupied;
+    }
+
+    /// Another link of the same pool.
+    pub(super) fn another(&self) -> Result<Self> {
+        self.pool.take()
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        match &self.link {
+            Some(link) => link,
+            None => unreachable!("a pooled link is there until it is dropped"),
+        }
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut Link {
+        match &mut self.link {
+            Some(link) => link,
+            None => unreachable!("a pooled link is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take()
+            && !self.occupied
+        {
+            self.pool.give_back(link, self.process);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// A pool whose links are the given scripts, one after the other.
+    pub(crate) fn scripted(scripts: Vec<super::script::Script>) -> Arc<Self> {
+        let scripts = Mutex::new(std::collections::VecDeque::from(scripts));
+        Self::with_opener(
+            "script".into(),
+            Box::new(move || {
+                let script = scripts.lock().unwrap().pop_front();
+                let buffers = Buffers {
+                    receive: 1 << 20,
+                    send: 1 << 20,
+                };
+                Ok(Link::new(
+                    script.expect("the test opens more sockets than it has scripts for"),
+                    super::script::Script::PORT,
+                    buffers,
+                    1,
+                ))
+            }),
+        )
+    }
+}

@@ -1,0 +1,150 @@
+//! A netlink socket.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket as RawSocket, SocketAddr};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+use tracing::debug;
+
+use super::transport::{Received, Transport};
+use crate::error::{Error, Operation, Result};
+
+/// Sizes of the socket buffers, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Buffers {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
+/// `NETLINK_NETFILTER`, bound, close-on-exec.
+pub(crate) struct Socket {
+    raw: RawSocket,
+    port: u32,
+    kernel: SocketAddr,
+    buffers: Buffers,
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+impl Socket {
+    /// In the namespace of the calling thread.
+    pub(crate) fn open(want: Buffers) -> Result<Self> {
+        let failed = |action: &'static str, hint: Option<&'static str>| {
+            move |error: io::Error| Error::system(Operation::Open, action, &error, hint)
+        };
+        let mut raw = RawSocket::new(NETLINK_NETFILTER).map_err(|error| {
+            let hint = match errno(&error) {
+                Errno::EPROTONOSUPPORT => Some(
+                    "the kernel has no NETLINK_NETFILTER: load the module nfnetlink, or build the kernel with CONFIG_NETFILTER_NETLINK",
+                ),
+                Errno::EMFILE | Errno::ENFILE => Some("raise the limit of open files"),
+                _ => None,
+            };
+            Error::system(Operation::Open, "netlink socket", &error, hint)
+        })?;
+        let port = raw
+            .bind_auto()
+            .map_err(failed("bind the netlink socket", None))?
+            .port_number();
+        // Both shorten or enrich refusals and nothing depends on them (Linux 4.2 and 4.12).
+        for (name, set) in [
+            ("NETLINK_CAP_ACK", raw.set_cap_ack(true)),
+            ("NETLINK_EXT_ACK", raw.set_ext_ack(true)),
+        ] {
+            if let Err(error) = set {
+                debug!(option = name, %error, "the kernel lacks a socket option");
+            }
+        }
+        size_buffers(&raw, want);
+        let read = |result: nix::Result<usize>, action| {
+            result.map_err(|errno| Error::system(Operation::Open, action, errno, None))
+        };
+        let buffers = Buffers {
+            receive: read(
+                nix::sys::socket::getsockopt(&raw, sockopt::RcvBuf),
+                "read SO_RCVBUF",
+            )?,
+            send: read(
+                nix::sys::socket::getsockopt(&raw, sockopt::SndBuf),
+                "read SO_SNDBUF",
+            )?,
+        };
+        Ok(Self {
+            raw,
+            port,
+            kernel: SocketAddr::new(0, 0),
+            buffers,
+        })
+    }
+
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// What the kernel granted: it doubles what is asked for, to make room for its own bookkeeping.
+    pub(crate) fn buffers(&self) -> Buffers {
+        self.buffers
+    }
+}
+
+/// `SO_*BUFFORCE` ignores the limits of net.core but needs `CAP_NET_ADMIN` in the initial user
+/// namespace; the plain options are clamped by them. Short buffers are reported, never an error.
+fn size_buffers(raw: &RawSocket, want: Buffers) {
+    let receive = setsockopt(raw, sockopt::RcvBufForce, &want.receive)
+        .or_else(|_| setsockopt(raw, sockopt::RcvBuf, &want.receive));
+    let send = setsockopt(raw, sockopt::SndBufForce, &want.send)
+        .or_else(|_| setsockopt(raw, sockopt::SndBuf, &want.send));
+    for (name, result) in [("SO_RCVBUF", receive), ("SO_SNDBUF", send)] {
+        if let Err(errno) = result {
+            tracing::warn!(option = name, %errno, "cannot size a socket buffer");
+        }
+    }
+}
+
+impl Transport for Socket {
+    fn send(&mut self, datagram: &[u8]) -> Result<(), Errno> {
+        // A datagram is sent whole or not at all.
+        self.raw
+            .send_to(datagram, &self.kernel, 0)
+            .map(drop)
+            .map_err(|error| errno(&error))
+    }
+
+    fn receive(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
+        let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC).bits();
+        let mut try_once = || {
+            buffer.clear();
+            // `BufMut` grows a full vector; one without capacity would be given some.
+            self.raw
+                .recv_from(buffer, flags)
+                .map(|(length, sender)| Received {
+                    length,
+                    sender: sender.port_number(),
+                })
+                .map_err(|error| errno(&error))
+        };
+        // The kernel answers while the request is sent, so an answer is nearly always there.
+        match try_once() {
+            Err(Errno::EAGAIN) => {}
+            done => return done,
+        }
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+        // A wait of less than a millisecond is a millisecond, so that it is no busy loop.
+        let timeout = match timeout {
+            PollTimeout::ZERO if !wait.is_zero() => PollTimeout::from(1_u8),
+            other => other,
+        };
+        let mut set = [PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut set, timeout)? {
+            0 => Err(Errno::EAGAIN),
+            _ => try_once(),
+        }
+    }
+}

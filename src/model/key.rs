@@ -1,0 +1,143 @@
+//! Which entry is meant.
+
+use super::{Entry, EntryZone, NewEntry, Tuple};
+
+/// A direction of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Of the packet that began the flow.
+    Original,
+    /// Of the packets that answer it.
+    Reply,
+}
+
+/// Which entry is meant: the tuple of one direction, the zone, and the id where known.
+///
+/// The kernel looks a tuple up without regard to direction: asked for the flow from A to B, it also
+/// finds the flow that B began, whose answers go from A to B. This library does not pass that on:
+/// what it gets, changes or deletes has the key's tuple in the key's direction.
+///
+/// With an id, it is that very entry: another one that has taken the tuple meanwhile is left alone.
+/// The key of a reported entry has its id.
+///
+/// ```
+/// use ctnetlink::{Icmp, Key, Tuple, Zone};
+///
+/// let ping = Tuple::icmp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), Icmp::echo_request(7));
+/// let key = Key::orig(ping).zone(Zone::new(5));
+/// assert_eq!(key.id(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub(crate) direction: Direction,
+    pub(crate) tuple: Tuple,
+    pub(crate) zone: EntryZone,
+    pub(crate) id: Option<u32>,
+}
+
+impl Key {
+    /// The entry whose original tuple this is, in zone 0 until [`Key::zone`] says otherwise.
+    #[must_use]
+    pub fn orig(tuple: Tuple) -> Self {
+        Self {
+            direction: Direction::Original,
+            tuple,
+            zone: EntryZone::default(),
+            id: None,
+        }
+    }
+
+    /// The entry whose reply tuple this is, in zone 0 until [`Key::zone`] says otherwise.
+    #[must_use]
+    pub fn reply(tuple: Tuple) -> Self {
+        Self {
+            direction: Direction::Reply,
+            ..Self::orig(tuple)
+        }
+    }
+
+    /// In this zone: a [`Zone`](super::Zone) for both directions, or an [`EntryZone`] for one.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<EntryZone>) -> Self {
+        self.zone = zone.into().canonical();
+        self
+    }
+
+    /// This very entry.
+    #[doc(alias = "CTA_ID")]
+    #[must_use]
+    pub fn with_id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The direction of the tuple.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The tuple.
+    #[must_use]
+    pub const fn tuple(&self) -> &Tuple {
+        &self.tuple
+    }
+
+    /// The zone.
+    #[must_use]
+    pub const fn entry_zone(&self) -> EntryZone {
+        self.zone
+    }
+
+    /// The id, if that very entry is meant.
+    #[must_use]
+    pub const fn id(&self) -> Option<u32> {
+        self.id
+    }
+
+    /// Why a found entry is not the one that is meant.
+    pub(crate) fn mismatch(&self, found: &Entry) -> Option<&'static str> {
+        let tuple = match self.direction {
+            Direction::Original => found.orig,
+            Direction::Reply => found.reply,
+        };
+        if tuple != self.tuple {
+            Some("the tuple is its tuple of the other direction")
+        } else if found.zone != self.zone {
+            Some("its zone differs")
+        } else if self.id.is_some() && found.id != self.id {
+            Some("the tuple has been taken by a newer entry")
+        } else {
+            None
+        }
+    }
+}
+
+impl From<&Entry> for Key {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            direction: Direction::Original,
+            tuple: entry.orig,
+            zone: entry.zone,
+            id: entry.id,
+        }
+    }
+}
+
+impl From<Entry> for Key {
+    fn from(entry: Entry) -> Self {
+        Self::from(&entry)
+    }
+}
+
+impl From<&NewEntry> for Key {
+    fn from(new: &NewEntry) -> Self {
+        Self::from(new.entry())
+    }
+}
+
+impl From<&Key> for Key {
+    fn from(key: &Key) -> Self {
+        *key
+    }
+}

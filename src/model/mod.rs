@@ -1,0 +1,33 @@
+//! Plain values: what an entry is, without a word of netlink.
+//!
+//! A value that exists is valid. What the kernel did not say is `None`, never zero.
+
+mod builder;
+mod counters;
+mod entry;
+mod key;
+mod line;
+mod mark;
+mod protocol;
+mod protoinfo;
+mod status;
+mod tcp;
+mod timeout;
+mod tuple;
+mod update;
+mod zone;
+
+pub use builder::{EntryBuilder, NewEntry};
+pub use counters::{Count, Counters};
+pub use entry::Entry;
+pub use key::{Direction, Key};
+pub use mark::Mark;
+pub use protocol::{Family, Protocol};
+pub use protoinfo::{DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState};
+pub use status::Status;
+pub use tcp::{TcpFlagChange, TcpFlags, TcpInfo, TcpState};
+pub(crate) use timeout::seconds;
+pub(crate) use tuple::Addresses;
+pub use tuple::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Tuple};
+pub use update::{Update, UpdateBuilder};
+pub use zone::{EntryZone, Zone};

@@ -1,0 +1,196 @@
+//! What to change of an entry.
+
+use std::time::Duration;
+
+use super::{DccpInfo, Mark, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState};
+use crate::error::{Error, Result};
+
+/// What to change of an entry. What it does not name stays as it is; zero is a value like others.
+///
+/// ```
+/// use ctnetlink::{Mark, Update};
+/// use std::time::Duration;
+///
+/// let update = Update::builder()
+///     .mark(Mark::masked(0, 0xff)?) // clears the lowest byte of the mark, keeps the rest
+///     .timeout(Duration::from_secs(60))
+///     .build()?;
+/// assert!(Update::builder().build().is_err()); // nothing to change
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Update {
+    pub(crate) timeout: Option<u32>,
+    pub(crate) mark: Option<Mark>,
+    pub(crate) set: Status,
+    pub(crate) clear: Status,
+    pub(crate) proto_info: Option<ProtoInfo>,
+}
+
+impl Update {
+    /// Nothing is changed until the builder is told to.
+    pub fn builder() -> UpdateBuilder {
+        UpdateBuilder::default()
+    }
+
+    /// The status to send for an entry that has `current`, if the update speaks of it.
+    ///
+    /// The kernel compares all bits and answers `EBUSY` where one that cannot change differs, so
+    /// those are repeated as they are.
+    pub(crate) fn status_for(&self, current: Option<Status>) -> Option<Status> {
+        if self.set.is_empty() && self.clear.is_empty() {
+            return None;
+        }
+        let current = current.unwrap_or(Status::CONFIRMED);
+        Some((current | self.set).difference(self.clear))
+    }
+}
+
+/// An update in the making.
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use = "an update in the making does nothing until it is built and sent"]
+pub struct UpdateBuilder {
+    timeout: Option<Duration>,
+    mark: Option<Mark>,
+    set: Status,
+    clear: Status,
+    proto_info: Option<ProtoInfo>,
+}
+
+impl UpdateBuilder {
+    /// The time-out from now on: whole seconds. Zero ends the entry.
+    #[doc(alias = "CTA_TIMEOUT")]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The mark: a `u32` for all of it, a [`Mark`] for some of its bits.
+    #[doc(alias = "CTA_MARK")]
+    #[doc(alias = "CTA_MARK_MASK")]
+    pub fn mark(mut self, mark: impl Into<Mark>) -> Self {
+        self.mark = Some(mark.into());
+        self
+    }
+
+    /// Sets `SEEN_REPLY`. The kernel never clears it.
+    pub fn seen_reply(mut self) -> Self {
+        self.set |= Status::SEEN_REPLY;
+        self
+    }
+
+    /// Sets `ASSURED`, so that early drop spares the entry. The kernel never clears it.
+    pub fn assured(mut self) -> Self {
+        self.set |= Status::ASSURED;
+        self
+    }
+
+    /// Sets or clears `FIXED_TIMEOUT`: packets no longer refresh the time-out, and an update of it
+    /// fails ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)).
+    pub fn fixed_timeout(mut self, fixed: bool) -> Self {
+        let (to, from) = if fixed {
+            (&mut self.set, &mut self.clear)
+        } else {
+            (&mut self.clear, &mut self.set)
+        };
+        *to |= Status::FIXED_TIMEOUT;
+        from.remove(Status::FIXED_TIMEOUT);
+        self
+    }
+
+    /// The state of a TCP connection.
+    #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
+    pub fn state(mut self, state: TcpState) -> Self {
+        let mut info = match self.proto_info {
+            Some(ProtoInfo::Tcp(info)) => info,
+            _ => TcpInfo::default(),
+        };
+        info.state = Some(state);
+        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self
+    }
+
+    /// What is known of a TCP connection; fields that are `None` stay.
+    #[doc(alias = "CTA_PROTOINFO_TCP")]
+    pub fn tcp_info(mut self, info: TcpInfo) -> Self {
+        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self
+    }
+
+    /// The state and the verification tags of an SCTP association.
+    #[doc(alias = "CTA_PROTOINFO_SCTP")]
+    pub fn sctp_info(mut self, info: SctpInfo) -> Self {
+        self.proto_info = Some(ProtoInfo::Sctp(info));
+        self
+    }
+
+    /// The state and the role of a DCCP connection.
+    #[doc(alias = "CTA_PROTOINFO_DCCP")]
+    pub fn dccp_info(mut self, info: DccpInfo) -> Self {
+        self.proto_info = Some(ProtoInfo::Dccp(info));
+        self
+    }
+
+    /// The update, ready to be sent.
+    ///
+    /// # Errors
+    /// For a time-out that is not whole seconds, states that the kernel does not have, and an
+    /// update that changes nothing.
+    pub fn build(self) -> Result<Update> {
+        let update = Update {
+            timeout: self.timeout.map(super::seconds).transpose()?,
+            mark: self.mark,
+            set: self.set,
+            clear: self.clear,
+            proto_info: self.proto_info,
+        };
+        if let Some(info) = &update.proto_info {
+            info.check()?;
+        }
+        if update.timeout.is_none()
+            && update.mark.is_none()
+            && update.set.is_empty()
+            && update.clear.is_empty()
+            && update.proto_info.is_none()
+        {
+            return Err(Error::invalid(
+                "update",
+                "",
+                "changes nothing",
+                "a time-out, a mark, a status bit or a state",
+            ));
+        }
+        Ok(update)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_repeats_what_cannot_change() {
+        let update = Update::builder().assured().build().unwrap();
+        let current = Status::EXPECTED | Status::CONFIRMED | Status::SRC_NAT_DONE;
+        assert_eq!(
+            update.status_for(Some(current)),
+            Some(current | Status::ASSURED)
+        );
+        let mark = Update::builder().mark(0).build().unwrap();
+        assert_eq!(mark.status_for(Some(current)), None);
+        let free = Update::builder()
+            .fixed_timeout(true)
+            .fixed_timeout(false)
+            .build()
+            .unwrap();
+        let fixed = Status::CONFIRMED | Status::FIXED_TIMEOUT;
+        assert_eq!(free.status_for(Some(fixed)), Some(Status::CONFIRMED));
+    }
+
+    #[test]
+    fn nothing_to_change_is_refused() {
+        assert!(Update::builder().build().unwrap_err().is_invalid_input());
+        assert!(Update::builder().mark(0).build().is_ok());
+        assert!(Update::builder().timeout(Duration::ZERO).build().is_ok());
+    }
+}

@@ -1,0 +1,66 @@
+//! How full the table is, and whether the kernel answers at all.
+
+use nix::errno::Errno;
+
+use super::Session;
+use super::trace::Conversation;
+use crate::error::{Error, Operation, Result};
+use crate::link::{Answer, Link};
+use crate::model::Count;
+use crate::wire::{self, Datagram};
+
+pub(crate) fn count(session: &Session) -> Result<Count> {
+    let conversation = Conversation::new(session, Operation::Count, None);
+    conversation
+        .span
+        .in_scope(|| ask(session, &mut *session.pool.take()?, Operation::Count))
+}
+
+/// The table's fill, on a link that is at hand.
+pub(super) fn ask(session: &Session, link: &mut Link, operation: Operation) -> Result<Count> {
+    let mut datagram = Datagram::new(link.sequence());
+    wire::stats_request(&mut datagram)?;
+    let mut result = Err(Error::overrun(operation));
+    link.request(operation, &datagram, session.deadline, |_, answer| {
+        result = match answer {
+            Answer::Payload(payload) => wire::decode_count(payload)
+                .map_err(|malformed| Error::malformed(operation, malformed)),
+            Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
+            // The figures come without an acknowledgement.
+            Answer::Outcome(Ok(())) => return,
+        };
+    })?;
+    result
+}
+
+/// Asks for the figures, to see whether ctnetlink is there and may be used.
+pub(crate) fn open_check(session: &Session) -> Result<()> {
+    let mut link = session.pool.take()?;
+    let mut tries = 0;
+    loop {
+        let Err(error) = ask(session, &mut link, Operation::Open) else {
+            return Ok(());
+        };
+        let Some(errno) = error.errno() else {
+            return Err(error);
+        };
+        // nfnetlink loads the subsystem's module when it is first asked; two processes that ask at
+        // once may see EINVAL for a moment.
+        if errno.is(Errno::EINVAL) && tries == 0 {
+            tries += 1;
+            tracing::warn!("the kernel does not know ctnetlink yet, asking once more");
+            continue;
+        }
+        return Err(if errno.is(Errno::EPERM) {
+            error.with_hint(
+                "CAP_NET_ADMIN is missing: run as root, grant it with `setcap cap_net_admin+ep`, or use a network namespace inside a user namespace of your own",
+            )
+        } else if errno.is(Errno::EINVAL) || errno.is(Errno::EOPNOTSUPP) {
+            error.with_hint(
+                "the kernel lacks ctnetlink: load the module nf_conntrack_netlink, or build the kernel with CONFIG_NF_CT_NETLINK",
+            )
+        } else {
+            error
+        });
+    }
+}

@@ -1,0 +1,50 @@
+//! Conversations with ctnetlink, one file each.
+
+mod batch;
+mod count;
+mod single;
+mod support;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::link::Pool;
+
+pub use batch::Batch;
+pub(crate) use batch::{create_many, delete_many, update_many};
+pub(crate) use count::{count, open_check};
+pub(crate) use single::{create, delete, flush_all, get, update, upsert};
+use support::Tracked;
+pub use table::{Entries, Visited};
+pub(crate) use table::{list, list_and_zero_counters, visit};
+
+/// What every conversation of a handle needs.
+pub(crate) struct Session {
+    pub(crate) pool: Arc<Pool>,
+    /// Longest wait for an answer.
+    pub(crate) deadline: Duration,
+    tracked: Arc<Tracked>,
+}
+
+impl Session {
+    pub(crate) fn new(pool: Arc<Pool>, deadline: Duration) -> Self {
+        Self {
+            pool,
+            deadline,
+            tracked: Arc::default(),
+        }
+    }
+
+    /// The same sockets with another deadline.
+    pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            deadline,
+            tracked: Arc::clone(&self.tracked),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One entry at a time: create, upsert, get, update, delete; and flush.
+
+use nix::errno::Errno;
+
+use super::trace::Conversation;
+use super::{Session, count};
+use crate::error::{Error, Operation, Result};
+use crate::link::{Answer, Link};
+use crate::model::{Entry, Key, NewEntry, Update};
+use crate::wire::{self, Datagram, EntryRef};
+
+/// Sends one request that ends with an acknowledgement.
+fn acknowledged(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    request: impl FnOnce(&mut Datagram) -> Result<()>,
+) -> Result<()> {
+    let mut datagram = Datagram::new(link.sequence());
+    request(&mut datagram)?;
+    datagram.acknowledge_last();
+    let mut result = Err(Error::overrun(operation));
+    link.request(operation, &datagram, session.deadline, |_, answer| {
+        if let Answer::Outcome(outcome) = answer {
+            result = outcome.map_err(|failure| Error::kernel(operation, failure));
+        }
+    })?;
+    result
+}
+
+/// `ENOMEM` of a creation: says how full the table is, if that can be learnt.
+pub(super) fn explain_full(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    error: Error,
+) -> Error {
+    if error.errno().is_none_or(|errno| !errno.is(Errno::ENOMEM)) {
+        return error;
+    }
+    match count::ask(session, link, operation) {
+        Ok(count) => error.with_table(count),
+        Err(_) => error,
+    }
+}
+
+pub(crate) fn create(session: &Session, new: &NewEntry) -> Result<()> {
+    make(session, Operation::Create, new, wire::create)
+}
+
+pub(crate) fn upsert(session: &Session, new: &NewEntry) -> Result<()> {
+    make(session, Operation::Upsert, new, wire::upsert)
+}
+
+fn make(
+    session: &Session,
+    operation: Operation,
+    new: &NewEntry,
+    request: fn(&mut Datagram, &NewEntry) -> Result<()>,
+) -> Result<()> {
+    let mut conversation = Conversation::new(session, operation, Some(new.entry().zone().zone()));
+    conversation.entries = 1;
+    conversation.span.in_scope(|| {
+        let mut link = session.pool.take()?;
+        session.check_tracked(&mut link, operation, new)?;
+        acknowledged(session, &mut link, operation, |datagram| {
+            request(datagram, new)
+        })
+        .map_err(|error| explain_full(session, &mut link, operation, error))
+    })
+}
+
+/// What a look-up's answer means for the key: the entry, only if it is the one that is meant.
+pub(super) fn decode_found(operation: Operation, key: &Key, payload: &[u8]) -> Result<Entry> {
+    let entry = EntryRef::decode(payload)
+        .and_then(|entry| entry.try_entry())
+        .map_err(|malformed| Error::malformed(operation, malformed))?;
+    match key.mismatch(&entry) {
+        None => Ok(entry),
+        Some(detail) => Err(Error::mismatch(operation, detail)),
+    }
+}
+
+/// Looks the key up. `operation` is what the look-up is for.
+fn find(session: &Session, link: &mut Link, operation: Operation, key: &Key) -> Result<Entry> {
+    // Asking changes nothing, so an answer that did not fit is asked for once more: the buffer has
+    // grown.
+    for last in [false, true] {
+        let mut datagram = Datagram::new(link.sequence());
+        wire::get(&mut datagram, key)?;
+        let mut result = Err(Error::overrun(operation));
+        let asked = link.request(operation, &datagram, session.deadline, |_, answer| {
+            result = match answer {
+                Answer::Payload(payload) => decode_found(operation, key, payload),
+                Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
+                Answer::Outcome(Ok(())) => return,
+            };
+        });
+        match asked {
+            Err(error) if error.is_truncated() && !last => {
+                tracing::warn!("the look-up is repeated with a larger buffer");
+            }
+            Err(error) => return Err(error),
+            Ok(_) => return result,
+        }
+    }
+    unreachable!("the second turn returns")
+}
+
+pub(crate) fn get(session: &Session, key: &Key) -> Result<Entry> {
+    let mut conversation =
+        Conversation::new(session, Operation::Get, Some(key.entry_zone().zone()));
+    conversation.entries = 1;
+    conversation
+        .span
+        .in_scope(|| find(session, &mut *session.pool.take()?, Operation::Get, key))
+}
+
+pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()> {
+    let mut conversation =
+        Conversation::new(session, Operation::Update, Some(key.entry_zone().zone()));
+    conversation.entries = 1;
+    conversation.span.in_scope(|| {
+        let mut link = session.pool.take()?;
+        let found = find(session, &mut link, Operation::Update, key)?;
+        check_protocol(&found, update)?;
+        acknowledged(session, &mut link, Operation::Update, |datagram| {
+            wire::update(datagram, key, update, update.status_for(found.status()))
+        })
+        .map_err(Error::after_lookup)
+    })
+}
+
+/// The kernel ignores tracker state of another protocol; that would be a change lost silently.
+pub(super) fn check_protocol(found: &Entry, update: &Update) -> Result<()> {
+    match &update.proto_info {
+        Some(info) if info.protocol() != found.protocol() => Err(Error::invalid(
+            "update",
+            format!("{} state for {}", info.protocol(), found.protocol()),
+            "the state belongs to another protocol",
+            "the state of the entry's own protocol",
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn delete(session: &Session, key: &Key) -> Result<()> {
+    let mut conversation =
+        Conversation::new(session, Operation::Delete, Some(key.entry_zone().zone()));
+    conversation.entries = 1;
+    conversation.span.in_scope(|| {
+        let mut link = session.pool.take()?;
+        let mut key = *key;
+        if key.id.is_none() {
+            // The kernel finds a tuple in either direction. The id of the right entry makes sure
+            // that none else goes.
+            key.id = find(session, &mut link, Operation::Delete, &key)?.id();
+        }
+        acknowledged(session, &mut link, Operation::Delete, |datagram| {
+            wire::delete(datagram, &key)
+        })
+    })
+}
+
+pub(crate) fn flush_all(session: &Session) -> Result<()> {
+    let conversation = Conversation::new(session, Operation::Flush, None);
+    conversation.span.in_scope(|| {
+        acknowledged(
+            session,
+            &mut *session.pool.take()?,
+            Operation::Flush,
+            wire::flush,
+        )
+    })
+}

@@ -1,0 +1,199 @@
+//! Walking the table: `list` and `visit`.
+
+use std::ops::ControlFlow;
+
+use super::Session;
+use super::trace::Conversation;
+use crate::error::{Error, Operation, Result};
+use crate::filter::Filter;
+use crate::link::Dump;
+use crate::model::Entry;
+use crate::wire::{self, EntryRef, Request};
+
+/// Starts a walk of the table for the entries of a filter.
+///
+/// The one place where a part of the filter could be given to the kernel. It is given nothing now:
+/// filters in the kernel are trusted only after a trial, and user space checks the whole filter in
+/// any case.
+fn start(session: &Session, request: Request) -> Result<Dump> {
+    let operation = match request {
+        Request::List => Operation::List,
+        Request::ListAndZeroCounters => Operation::ListAndZeroCounters,
+    };
+    Dump::start(
+        session.pool.take()?,
+        operation,
+        session.deadline,
+        move |datagram| wire::dump(datagram, request),
+    )
+}
+
+/// The entries of a [`Conntrack::list`](crate::Conntrack::list), one after the other, in constant
+/// memory.
+///
+/// Holds a socket of its own, so other calls on the handle go on while it lives. Dropped early, the
+/// socket is closed, which ends the dump in the kernel.
+///
+/// An entry that cannot be decoded is an error item, and the next ones follow. After any other
+/// error there are no more items.
+#[must_use = "a list that is not iterated was asked for in vain"]
+pub struct Entries {
+    conversation: Conversation,
+    dump: Dump,
+    filter: Filter,
+}
+
+impl Entries {
+    /// Whether entries may be missing, as far as the kernel or the socket said so up to now: the
+    /// dump was interrupted (`NLM_F_DUMP_INTR`), answers were lost, or a datagram was damaged.
+    ///
+    /// `false` is no proof: ctnetlink does not notice when the table is resized meanwhile. An entry
+    /// may also come twice when others around it are removed.
+    #[doc(alias = "NLM_F_DUMP_INTR")]
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.dump.state().incomplete
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let range = match self.dump.advance() {
+                Ok(Some(range)) => range,
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            };
+            let decoded = EntryRef::decode(self.dump.payload(range)).and_then(|entry| {
+                if self.filter.try_matches_ref(&entry)? {
+                    entry.try_entry().map(Some)
+                } else {
+                    Ok(None)
+                }
+            });
+            match decoded {
+                Ok(Some(entry)) => {
+                    self.conversation.entries += 1;
+                    return Some(Ok(entry));
+                }
+                Ok(None) => {}
+                Err(malformed) => {
+                    self.conversation
+                        .span
+                        .in_scope(|| tracing::warn!(%malformed, "an entry is damaged"));
+                    return Some(Err(Error::malformed(Operation::List, malformed)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.conversation.bytes = self.dump.state().bytes;
+    }
+}
+
+impl std::fmt::Debug for Entries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries")
+            .field("filter", &self.filter)
+            .field("so_far", &self.dump.state())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn list(session: &Session, filter: &Filter) -> Result<Entries> {
+    let conversation = Conversation::new(session, Operation::List, filter.zone_condition());
+    let dump = conversation
+        .span
+        .in_scope(|| start(session, Request::List))?;
+    Ok(Entries {
+        conversation,
+        dump,
+        filter: filter.clone(),
+    })
+}
+
+pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
+    let conversation = Conversation::new(session, Operation::ListAndZeroCounters, None);
+    let dump = conversation
+        .span
+        .in_scope(|| start(session, Request::ListAndZeroCounters))?;
+    Ok(Entries {
+        conversation,
+        dump,
+        filter: Filter::new(),
+    })
+}
+
+/// How a [`Conntrack::visit`](crate::Conntrack::visit) went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it says whether entries may be missing"]
+pub struct Visited<B> {
+    /// Entries that met the filter and were handed over.
+    pub matched: u64,
+    /// Entries that the kernel sent.
+    pub seen: u64,
+    /// Entries that were passed over because they could not be decoded.
+    pub malformed: u64,
+    /// Entries may be missing: see [`Entries::is_incomplete`].
+    pub incomplete: bool,
+    /// What the visitor broke off with, if it did.
+    pub stopped: Option<B>,
+}
+
+pub(crate) fn visit<B>(
+    session: &Session,
+    filter: &Filter,
+    mut visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<B>,
+) -> Result<Visited<B>> {
+    let mut conversation = Conversation::new(session, Operation::List, filter.zone_condition());
+    let span = conversation.span.clone();
+    let _entered = span.enter();
+    let mut dump = start(session, Request::List)?;
+    let mut visited = Visited {
+        matched: 0,
+        seen: 0,
+        malformed: 0,
+        incomplete: false,
+        stopped: None,
+    };
+    let everything = filter.is_empty();
+    loop {
+        let range = match dump.advance() {
+            Ok(Some(range)) => range,
+            Ok(None) => break,
+            // Damage of a datagram's frame; the dump says that it is incomplete.
+            Err(error) if error.is_malformed() => {
+                visited.malformed += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        visited.seen += 1;
+        let checked = EntryRef::decode(dump.payload(range))
+            .and_then(|entry| Ok((everything || filter.try_matches_ref(&entry)?).then_some(entry)));
+        match checked {
+            Ok(Some(entry)) => {
+                visited.matched += 1;
+                if let ControlFlow::Break(value) = visitor(entry) {
+                    visited.stopped = Some(value);
+                    break;
+                }
+            }
+            Ok(None) => {}
+            Err(malformed) => {
+                visited.malformed += 1;
+                tracing::warn!(%malformed, "an entry is damaged");
+            }
+        }
+    }
+    let state = dump.state();
+    visited.incomplete = state.incomplete;
+    conversation.entries = visited.matched;
+    conversation.bytes = state.bytes;
+    Ok(visited)
+}

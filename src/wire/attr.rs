@@ -1,0 +1,151 @@
+//! Attribute numbers and names.
+
+use std::fmt;
+
+macro_rules! numbers {
+    ($names:ident: $($name:ident = $value:literal),* $(,)?) => {
+        $(pub(crate) const $name: u16 = $value;)*
+        const $names: &[(u16, &str)] = &[$(($value, stringify!($name))),*];
+    };
+}
+
+numbers!(CTA:
+    CTA_TUPLE_ORIG = 1, CTA_TUPLE_REPLY = 2, CTA_STATUS = 3, CTA_PROTOINFO = 4, CTA_TIMEOUT = 7,
+    CTA_MARK = 8, CTA_COUNTERS_ORIG = 9, CTA_COUNTERS_REPLY = 10, CTA_USE = 11, CTA_ID = 12,
+    CTA_ZONE = 18, CTA_MARK_MASK = 21,
+);
+/// One more than the largest top-level attribute that is looked at.
+pub(crate) const CTA_END: usize = 28;
+
+numbers!(TUPLE: CTA_TUPLE_IP = 1, CTA_TUPLE_PROTO = 2, CTA_TUPLE_ZONE = 3);
+numbers!(IP: CTA_IP_V4_SRC = 1, CTA_IP_V4_DST = 2, CTA_IP_V6_SRC = 3, CTA_IP_V6_DST = 4);
+numbers!(PROTO:
+    CTA_PROTO_NUM = 1, CTA_PROTO_SRC_PORT = 2, CTA_PROTO_DST_PORT = 3, CTA_PROTO_ICMP_ID = 4,
+    CTA_PROTO_ICMP_TYPE = 5, CTA_PROTO_ICMP_CODE = 6, CTA_PROTO_ICMPV6_ID = 7,
+    CTA_PROTO_ICMPV6_TYPE = 8, CTA_PROTO_ICMPV6_CODE = 9,
+);
+numbers!(PROTOINFO: CTA_PROTOINFO_TCP = 1, CTA_PROTOINFO_DCCP = 2, CTA_PROTOINFO_SCTP = 3);
+numbers!(TCP:
+    CTA_PROTOINFO_TCP_STATE = 1, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL = 2,
+    CTA_PROTOINFO_TCP_WSCALE_REPLY = 3, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL = 4,
+    CTA_PROTOINFO_TCP_FLAGS_REPLY = 5,
+);
+numbers!(DCCP:
+    CTA_PROTOINFO_DCCP_STATE = 1, CTA_PROTOINFO_DCCP_ROLE = 2, CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ = 3,
+);
+numbers!(SCTP:
+    CTA_PROTOINFO_SCTP_STATE = 1, CTA_PROTOINFO_SCTP_VTAG_ORIGINAL = 2,
+    CTA_PROTOINFO_SCTP_VTAG_REPLY = 3,
+);
+numbers!(COUNTERS:
+    CTA_COUNTERS_PACKETS = 1, CTA_COUNTERS_BYTES = 2, CTA_COUNTERS32_PACKETS = 3,
+    CTA_COUNTERS32_BYTES = 4,
+);
+numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
+
+/// Where an attribute stands: the numbers from the top level down, at most three.
+///
+/// Kept as numbers, so that walking costs nothing; names are found only when an error is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Path {
+    numbers: [u16; 3],
+    depth: u8,
+    root: Root,
+}
+
+/// Which message the top-level numbers belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Root {
+    #[default]
+    Entry,
+    Stats,
+}
+
+impl Path {
+    pub(crate) const fn root(root: Root) -> Self {
+        Self {
+            numbers: [0; 3],
+            depth: 0,
+            root,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn join(mut self, kind: u16) -> Self {
+        if (self.depth as usize) < self.numbers.len() {
+            self.numbers[self.depth as usize] = kind;
+            self.depth += 1;
+        }
+        self
+    }
+
+    fn parts(&self) -> &[u16] {
+        self.numbers.get(..self.depth.into()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC`
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table: &[(u16, &str)] = match self.root {
+            Root::Entry => CTA,
+            Root::Stats => STATS,
+        };
+        if self.depth == 0 {
+            return f.write_str("message");
+        }
+        for (level, number) in self.parts().iter().enumerate() {
+            let dot = if level == 0 { "" } else { "." };
+            match table.iter().find(|(n, _)| n == number) {
+                Some((_, name)) => write!(f, "{dot}{name}")?,
+                None => write!(f, "{dot}{number}")?,
+            }
+            table = match (self.root, self.parts().get(..=level)) {
+                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY])) => TUPLE,
+                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_IP])) => IP,
+                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_PROTO])) => PROTO,
+                (Root::Entry, Some([CTA_PROTOINFO])) => PROTOINFO,
+                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_TCP])) => TCP,
+                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_DCCP])) => DCCP,
+                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_SCTP])) => SCTP,
+                (Root::Entry, Some([CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY])) => COUNTERS,
+                _ => &[],
+            };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_names() {
+        let path = Path::default()
+            .join(CTA_TUPLE_ORIG)
+            .join(CTA_TUPLE_IP)
+            .join(CTA_IP_V4_SRC);
+        assert_eq!(
+            path.to_string(),
+            "CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC"
+        );
+        assert_eq!(Path::default().join(99).join(1).to_string(), "99.1");
+        assert_eq!(Path::default().to_string(), "message");
+        let tcp = Path::default().join(CTA_PROTOINFO).join(CTA_PROTOINFO_TCP);
+        assert_eq!(
+            tcp.join(CTA_PROTOINFO_TCP_STATE).to_string(),
+            "CTA_PROTOINFO.CTA_PROTOINFO_TCP.CTA_PROTOINFO_TCP_STATE"
+        );
+        assert_eq!(
+            Path::root(Root::Stats).join(1).to_string(),
+            "CTA_STATS_GLOBAL_ENTRIES"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Entries as requests speak of them.
+
+use super::attr::{
+    CTA_ID, CTA_MARK, CTA_MARK_MASK, CTA_STATUS, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY,
+    CTA_ZONE,
+};
+use super::writer::Writer;
+use super::{protoinfo, tuple};
+use crate::model::{Direction, EntryZone, Key, NewEntry, Status, Update, Zone};
+
+/// `CTA_ZONE`, left out for zone 0: a kernel without zones refuses the attribute.
+fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
+    if let EntryZone::Both(zone) = zone
+        && !zone.is_default()
+    {
+        w.be16(CTA_ZONE, zone.get());
+    }
+}
+
+fn orig_only(zone: EntryZone) -> Option<Zone> {
+    match zone {
+        EntryZone::Orig(zone) => Some(zone),
+        _ => None,
+    }
+}
+
+fn reply_only(zone: EntryZone) -> Option<Zone> {
+    match zone {
+        EntryZone::Reply(zone) => Some(zone),
+        _ => None,
+    }
+}
+
+/// Everything that creation takes.
+pub(super) fn encode_new(w: &mut Writer<'_>, new: &NewEntry) {
+    let entry = new.entry();
+    tuple::encode(w, CTA_TUPLE_ORIG, &entry.orig, orig_only(entry.zone));
+    tuple::encode(w, CTA_TUPLE_REPLY, &entry.reply, reply_only(entry.zone));
+    encode_zone(w, entry.zone);
+    if let Some(status) = entry.status {
+        // ctnetlink_create_conntrack sets CONFIRMED before it compares: without the bit, EBUSY.
+        w.be32(CTA_STATUS, (status | Status::CONFIRMED).bits());
+    }
+    if let Some(timeout) = entry.timeout {
+        w.be32(CTA_TIMEOUT, timeout);
+    }
+    if let Some(mark) = entry.mark {
+        w.be32(CTA_MARK, mark);
+    }
+    if let Some(info) = &entry.proto_info {
+        protoinfo::encode(w, info);
+    }
+}
+
+/// What the kernel looks an entry up by.
+pub(super) fn encode_key(w: &mut Writer<'_>, key: &Key) {
+    match key.direction {
+        Direction::Original => {
+            tuple::encode(w, CTA_TUPLE_ORIG, &key.tuple, orig_only(key.zone));
+        }
+        Direction::Reply => tuple::encode(w, CTA_TUPLE_REPLY, &key.tuple, reply_only(key.zone)),
+    }
+    encode_zone(w, key.zone);
+}
+
+/// The id, which the kernel compares on deletion (`ctnetlink_del_conntrack`).
+pub(super) fn encode_id(w: &mut Writer<'_>, id: Option<u32>) {
+    if let Some(id) = id {
+        w.be32(CTA_ID, id);
+    }
+}
+
+/// What changes. `status` is what [`Update::status_for`] made of the entry's present status.
+pub(super) fn encode_update(w: &mut Writer<'_>, update: &Update, status: Option<Status>) {
+    if let Some(status) = status {
+        w.be32(CTA_STATUS, status.bits());
+    }
+    if let Some(timeout) = update.timeout {
+        w.be32(CTA_TIMEOUT, timeout);
+    }
+    if let Some(mark) = update.mark {
+        w.be32(CTA_MARK, mark.value());
+        if mark.mask() != u32::MAX {
+            w.be32(CTA_MARK_MASK, mark.mask());
+        }
+    }
+    if let Some(info) = &update.proto_info {
+        protoinfo::encode(w, info);
+    }
+}

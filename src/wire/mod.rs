@@ -1,0 +1,30 @@
+//! Bytes to values and back, for ctnetlink's messages and attributes.
+//!
+//! The contract: any input gives a value or a [`Malformed`](crate::error::Malformed), never a
+//! panic; nothing is allocated in proportion to a length that the input merely claims; every
+//! decoder is linear in its input. An attribute that is not known is passed over. An attribute of a
+//! wrong size fails its message alone, and the error names the attribute's path and offset.
+//!
+//! Attribute numbers are those of `linux/netfilter/nfnetlink_conntrack.h`. Numbers in attributes
+//! are big-endian, headers are in the host's order.
+
+pub(crate) mod attr;
+mod counters;
+mod entry;
+mod entry_ref;
+mod message;
+mod protoinfo;
+mod reader;
+mod request;
+mod stats;
+mod tuple;
+mod writer;
+
+pub(crate) use attr::Path;
+pub use entry_ref::EntryRef;
+pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
+pub(crate) use request::{
+    Request, create, delete, dump, flush, get, portless_get, stats_request, update, upsert,
+};
+pub(crate) use stats::decode_count;
+pub(crate) use writer::Datagram;

@@ -1,0 +1,135 @@
+//! The requests of ctnetlink, as messages.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_netfilter::NetfilterProtoFamily;
+use netlink_packet_netfilter::conntrack::ConntrackMessageType;
+
+use super::attr::{
+    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
+};
+use super::entry::{encode_id, encode_key, encode_new, encode_update};
+use super::writer::Datagram;
+use crate::error::Result;
+use crate::model::{Family, Key, NewEntry, Protocol, Status, Update};
+
+/// Which dump is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// `IPCTNL_MSG_CT_GET`
+    List,
+    /// `IPCTNL_MSG_CT_GET_CTRZERO`
+    ListAndZeroCounters,
+}
+
+// The two that netlink-packet-netfilter has no names for.
+const GET_CTRZERO: u8 = 3;
+const GET_STATS: u8 = 5;
+
+fn family(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::Ipv4 => NetfilterProtoFamily::IPv4,
+        Family::Ipv6 => NetfilterProtoFamily::IPv6,
+    }
+}
+
+/// The whole table, nothing filtered.
+pub(crate) fn dump(datagram: &mut Datagram, request: Request) -> Result<()> {
+    let kind = match request {
+        Request::List => ConntrackMessageType::Get.into(),
+        Request::ListAndZeroCounters => GET_CTRZERO,
+    };
+    datagram.message(kind, NLM_F_DUMP, NetfilterProtoFamily::Unspec, |_| {})
+}
+
+pub(crate) fn get(datagram: &mut Datagram, key: &Key) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::Get.into(),
+        0,
+        family(key.tuple.family()),
+        |w| encode_key(w, key),
+    )
+}
+
+/// Exclusive: `EEXIST` where either tuple is taken.
+pub(crate) fn create(datagram: &mut Datagram, new: &NewEntry) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::New.into(),
+        NLM_F_CREATE | NLM_F_EXCL,
+        family(new.entry().family()),
+        |w| encode_new(w, new),
+    )
+}
+
+/// Not exclusive: an entry that is there is changed.
+pub(crate) fn upsert(datagram: &mut Datagram, new: &NewEntry) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::New.into(),
+        NLM_F_CREATE,
+        family(new.entry().family()),
+        |w| encode_new(w, new),
+    )
+}
+
+pub(crate) fn update(
+    datagram: &mut Datagram,
+    key: &Key,
+    update: &Update,
+    status: Option<Status>,
+) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::New.into(),
+        0,
+        family(key.tuple.family()),
+        |w| {
+            encode_key(w, key);
+            encode_update(w, update, status);
+        },
+    )
+}
+
+pub(crate) fn delete(datagram: &mut Datagram, key: &Key) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::Delete.into(),
+        0,
+        family(key.tuple.family()),
+        |w| {
+            encode_key(w, key);
+            encode_id(w, key.id);
+        },
+    )
+}
+
+/// A delete without a tuple: every entry of every zone and both families.
+pub(crate) fn flush(datagram: &mut Datagram) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::Delete.into(),
+        0,
+        NetfilterProtoFamily::Unspec,
+        |_| {},
+    )
+}
+
+pub(crate) fn stats_request(datagram: &mut Datagram) -> Result<()> {
+    datagram.message(GET_STATS, 0, NetfilterProtoFamily::Unspec, |_| {})
+}
+
+/// A look-up that lacks the ports on purpose. A kernel that tracks the protocol says `EINVAL`
+/// (`nf_ct_port_nlattr_to_tuple`), one that does not says `ENOENT`; nothing changes either way.
+pub(crate) fn portless_get(datagram: &mut Datagram, protocol: Protocol) -> Result<()> {
+    datagram.message(
+        ConntrackMessageType::Get.into(),
+        0,
+        NetfilterProtoFamily::IPv4,
+        |w| {
+            w.nest(CTA_TUPLE_ORIG, |w| {
+                w.nest(CTA_TUPLE_IP, |w| {
+                    w.put(CTA_IP_V4_SRC, [0; 4]);
+                    w.put(CTA_IP_V4_DST, [0; 4]);
+                });
+                w.nest(CTA_TUPLE_PROTO, |w| {
+                    w.put(CTA_PROTO_NUM, [protocol.number()]);
+                });
+            });
+        },
+    )
+}
