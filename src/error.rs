@@ -387,7 +387,9 @@ impl Error {
             && failure.errno.is(nix::errno::Errno::EPERM)
         {
             *fixed_timeout = true;
-            *hint = Some("the time-out is fixed: clear FIXED_TIMEOUT first");
+            *hint = Some(
+                "the entry has FIXED_TIMEOUT: only a new entry in its place can have another time-out",
+            );
         }
         self
     }

@@ -199,6 +199,9 @@ impl NewEntry {
                 );
             }
             info.check()?;
+            if let ProtoInfo::Tcp(tcp) = info {
+                tcp.check_window_scales(None)?;
+            }
         }
         Ok(Self(entry))
     }
@@ -209,6 +212,7 @@ impl TryFrom<&Entry> for NewEntry {
 
     fn try_from(entry: &Entry) -> Result<Self> {
         // In what the kernel reports the flags' mask is empty; to set them again, all are meant.
+        // It also reports scales of 0 where the ends do not scale, which could not be set.
         let proto_info = entry.proto_info.map(|info| match info {
             ProtoInfo::Tcp(mut info) => {
                 for change in [&mut info.orig_flags, &mut info.reply_flags]
@@ -218,6 +222,10 @@ impl TryFrom<&Entry> for NewEntry {
                     if change.mask.is_empty() {
                         change.mask = super::TcpFlags::all();
                     }
+                }
+                if info.check_window_scales(None).is_err() {
+                    info.orig_window_scale = None;
+                    info.reply_window_scale = None;
                 }
                 ProtoInfo::Tcp(info)
             }

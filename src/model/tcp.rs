@@ -197,6 +197,9 @@ pub struct TcpInfo {
     /// State.
     pub state: Option<TcpState>,
     /// Window scale of the original direction, 0 to 14 (RFC 7323).
+    ///
+    /// The kernel takes window scales only for both directions at once, and only where both have
+    /// [`TcpFlags::WINDOW_SCALE`] set; otherwise it ignores them silently, so that is refused here.
     #[doc(alias = "CTA_PROTOINFO_TCP_WSCALE_ORIGINAL")]
     pub orig_window_scale: Option<u8>,
     /// Window scale of the reply direction, 0 to 14 (RFC 7323).
@@ -250,7 +253,47 @@ impl TcpInfo {
                 ));
             }
         }
+        if self.orig_window_scale.is_some() != self.reply_window_scale.is_some() {
+            return Err(Error::invalid(
+                "TCP window scale",
+                format!(
+                    "{:?}, {:?}",
+                    self.orig_window_scale, self.reply_window_scale
+                ),
+                "one direction's is missing",
+                "both, as the kernel ignores one alone",
+            ));
+        }
         Ok(())
+    }
+
+    /// nlattr_to_tcp: window scales are ignored unless both directions have `WINDOW_SCALE`, which
+    /// they have by these changes or `before` them.
+    pub(crate) fn check_window_scales(&self, before: Option<&Self>) -> Result<()> {
+        if self.orig_window_scale.is_none() {
+            return Ok(());
+        }
+        let scaled = |change: Option<TcpFlagChange>, old: Option<TcpFlagChange>| {
+            let old = old.map_or(TcpFlags::empty(), |old| old.flags);
+            let new = change.map_or(old, |new| {
+                old.difference(new.mask) | new.flags.intersection(new.mask)
+            });
+            new.contains(TcpFlags::WINDOW_SCALE)
+        };
+        if scaled(self.orig_flags, before.and_then(|info| info.orig_flags))
+            && scaled(self.reply_flags, before.and_then(|info| info.reply_flags))
+        {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "TCP window scale",
+            format!(
+                "{:?}, {:?}",
+                self.orig_window_scale, self.reply_window_scale
+            ),
+            "a direction lacks the flag WINDOW_SCALE",
+            "TcpFlags::WINDOW_SCALE in both directions, as the kernel ignores the scales without",
+        ))
     }
 }
 
@@ -279,14 +322,50 @@ mod tests {
     fn what_the_kernel_refuses_is_refused() {
         assert!(TcpInfo::new(TcpState::from_raw(10)).check().is_err());
         let wide = TcpInfo {
+            orig_window_scale: Some(1),
             reply_window_scale: Some(15),
             ..TcpInfo::default()
         };
         assert!(wide.check().is_err());
+        let lone = TcpInfo {
+            reply_window_scale: Some(14),
+            ..TcpInfo::default()
+        };
+        assert!(lone.check().is_err());
         let widest = TcpInfo {
+            orig_window_scale: Some(14),
             reply_window_scale: Some(14),
             ..TcpInfo::default()
         };
         assert!(widest.check().is_ok());
+    }
+
+    #[test]
+    fn window_scales_need_their_flag_in_both_directions() {
+        let on = Some(TcpFlagChange::on(TcpFlags::WINDOW_SCALE));
+        let bare = TcpInfo {
+            orig_window_scale: Some(7),
+            reply_window_scale: Some(7),
+            ..TcpInfo::default()
+        };
+        assert!(bare.check_window_scales(None).is_err());
+        let half = TcpInfo {
+            orig_flags: on,
+            ..bare
+        };
+        assert!(half.check_window_scales(None).is_err());
+        let whole = TcpInfo {
+            reply_flags: on,
+            ..half
+        };
+        assert!(whole.check_window_scales(None).is_ok());
+        // What the entry has already counts, unless it is taken away.
+        assert!(bare.check_window_scales(Some(&whole)).is_ok());
+        let off = TcpInfo {
+            orig_flags: Some(TcpFlagChange::off(TcpFlags::WINDOW_SCALE)),
+            ..bare
+        };
+        assert!(off.check_window_scales(Some(&whole)).is_err());
+        assert!(TcpInfo::default().check_window_scales(None).is_ok());
     }
 }

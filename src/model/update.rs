@@ -23,7 +23,6 @@ pub struct Update {
     pub(crate) timeout: Option<u32>,
     pub(crate) mark: Option<Mark>,
     pub(crate) set: Status,
-    pub(crate) clear: Status,
     pub(crate) proto_info: Option<ProtoInfo>,
 }
 
@@ -38,11 +37,10 @@ impl Update {
     /// The kernel compares all bits and answers `EBUSY` where one that cannot change differs, so
     /// those are repeated as they are.
     pub(crate) fn status_for(&self, current: Option<Status>) -> Option<Status> {
-        if self.set.is_empty() && self.clear.is_empty() {
+        if self.set.is_empty() {
             return None;
         }
-        let current = current.unwrap_or(Status::CONFIRMED);
-        Some((current | self.set).difference(self.clear))
+        Some(current.unwrap_or(Status::CONFIRMED) | self.set)
     }
 }
 
@@ -53,7 +51,6 @@ pub struct UpdateBuilder {
     timeout: Option<Duration>,
     mark: Option<Mark>,
     set: Status,
-    clear: Status,
     proto_info: Option<ProtoInfo>,
 }
 
@@ -85,16 +82,10 @@ impl UpdateBuilder {
         self
     }
 
-    /// Sets or clears `FIXED_TIMEOUT`: packets no longer refresh the time-out, and an update of it
-    /// fails ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)).
-    pub fn fixed_timeout(mut self, fixed: bool) -> Self {
-        let (to, from) = if fixed {
-            (&mut self.set, &mut self.clear)
-        } else {
-            (&mut self.clear, &mut self.set)
-        };
-        *to |= Status::FIXED_TIMEOUT;
-        from.remove(Status::FIXED_TIMEOUT);
+    /// Sets `FIXED_TIMEOUT`: packets no longer refresh the time-out, and a later update of it fails
+    /// ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)). The kernel never clears it.
+    pub fn fixed_timeout(mut self) -> Self {
+        self.set |= Status::FIXED_TIMEOUT;
         self
     }
 
@@ -141,7 +132,6 @@ impl UpdateBuilder {
             timeout: self.timeout.map(super::seconds).transpose()?,
             mark: self.mark,
             set: self.set,
-            clear: self.clear,
             proto_info: self.proto_info,
         };
         if let Some(info) = &update.proto_info {
@@ -150,7 +140,6 @@ impl UpdateBuilder {
         if update.timeout.is_none()
             && update.mark.is_none()
             && update.set.is_empty()
-            && update.clear.is_empty()
             && update.proto_info.is_none()
         {
             return Err(Error::invalid(
@@ -178,13 +167,6 @@ mod tests {
         );
         let mark = Update::builder().mark(0).build().unwrap();
         assert_eq!(mark.status_for(Some(current)), None);
-        let free = Update::builder()
-            .fixed_timeout(true)
-            .fixed_timeout(false)
-            .build()
-            .unwrap();
-        let fixed = Status::CONFIRMED | Status::FIXED_TIMEOUT;
-        assert_eq!(free.status_for(Some(fixed)), Some(Status::CONFIRMED));
     }
 
     #[test]

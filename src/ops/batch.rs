@@ -438,7 +438,7 @@ impl<U: Borrow<Update>> Job for Change<U> {
         for (at, result) in found {
             let slot = &mut chunk[at];
             let update = slot.item.update.borrow();
-            match result.and_then(|entry| single::check_protocol(&entry, update).map(|()| entry)) {
+            match result.and_then(|entry| single::check_effective(&entry, update).map(|()| entry)) {
                 Ok(entry) => slot.item.status = update.status_for(entry.status()),
                 Err(error) => run.results[slot.place] = Err(error),
             }

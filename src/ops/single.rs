@@ -6,7 +6,7 @@ use super::trace::Conversation;
 use super::{Session, count};
 use crate::error::{Error, Operation, Result};
 use crate::link::{Answer, Link};
-use crate::model::{Entry, Key, NewEntry, Update};
+use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Update};
 use crate::wire::{self, Datagram, EntryRef};
 
 /// Sends one request that ends with an acknowledgement.
@@ -123,7 +123,7 @@ pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()
     conversation.span.in_scope(|| {
         let mut link = session.pool.take()?;
         let found = find(session, &mut link, Operation::Update, key)?;
-        check_protocol(&found, update)?;
+        check_effective(&found, update)?;
         acknowledged(session, &mut link, Operation::Update, |datagram| {
             wire::update(datagram, key, update, update.status_for(found.status()))
         })
@@ -131,9 +131,13 @@ pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()
     })
 }
 
-/// The kernel ignores tracker state of another protocol; that would be a change lost silently.
-pub(super) fn check_protocol(found: &Entry, update: &Update) -> Result<()> {
+/// The kernel ignores tracker state of another protocol, and window scales without their flags;
+/// those would be changes lost silently.
+pub(super) fn check_effective(found: &Entry, update: &Update) -> Result<()> {
     match &update.proto_info {
+        Some(ProtoInfo::Tcp(info)) if found.protocol() == Protocol::TCP => {
+            info.check_window_scales(found.tcp_info())
+        }
         Some(info) if info.protocol() != found.protocol() => Err(Error::invalid(
             "update",
             format!("{} state for {}", info.protocol(), found.protocol()),

@@ -1,1 +1,24 @@
-//! x
+//! Tests against the running kernel, each in a network namespace of its own.
+//!
+//! They need root, or a user namespace of one's own (`unshare -Urn`); without the right to make a
+//! network namespace they fail and say so. They never touch the table of the namespace that they
+//! are started in. `tests/run.sh` runs them both ways.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod batch;
+mod errors;
+mod handle;
+mod interop;
+mod line;
+mod netns;
+mod protocols;
+mod review;
+mod support;
+mod table;
+mod transport;
+mod zones;

@@ -1,0 +1,156 @@
+//! A namespace for each test, entries of every protocol, and what the kernel can do.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use ctnetlink::{
+    Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, Filter, GreKeys, Icmp, Icmpv6,
+    NewEntry, Protocol, SctpInfo, SctpState, TcpState,
+};
+use nix::sched::{CloneFlags, unshare};
+
+pub(crate) const LONG: Duration = Duration::from_secs(100_000);
+
+/// Moves this test's thread into a network namespace of its own. It ends with the thread.
+pub(crate) fn own_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET)
+        .expect("cannot make a network namespace: run the tests as root or under `unshare -Urn`");
+}
+
+/// A handle on a table of this test's own.
+pub(crate) fn open() -> Conntrack {
+    own_namespace();
+    Conntrack::open().unwrap()
+}
+
+pub(crate) fn v4(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], port))
+}
+
+pub(crate) fn v4_peer(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 2], port))
+}
+
+pub(crate) fn v6(port: u16) -> SocketAddr {
+    format!("[2001:db8::1]:{port}").parse().unwrap()
+}
+
+pub(crate) fn v6_peer(port: u16) -> SocketAddr {
+    format!("[2001:db8::2]:{port}").parse().unwrap()
+}
+
+/// A UDP entry whose source port tells it from others.
+pub(crate) fn udp(port: u16) -> EntryBuilder {
+    Entry::udp(v4(port), v4_peer(53)).timeout(LONG)
+}
+
+/// Whether this kernel tracks DCCP, by evidence of its own: its sysctls.
+pub(crate) fn tracks_dccp() -> bool {
+    Path::new("/proc/sys/net/netfilter/nf_conntrack_dccp_timeout_request").exists()
+}
+
+/// An entry of each protocol in each family, with the time-out set. `n` tells sets apart.
+pub(crate) fn every_protocol(n: u16) -> Vec<EntryBuilder> {
+    let mut all = Vec::new();
+    for (src, dst) in [(v4(1000 + n), v4_peer(80)), (v6(1000 + n), v6_peer(80))] {
+        all.push(Entry::tcp(src, dst).state(TcpState::Established));
+        all.push(Entry::udp(src, dst));
+        all.push(Entry::udplite(src, dst));
+        all.push(Entry::sctp(src, dst).sctp_info(SctpInfo::new(
+            SctpState::Established,
+            7,
+            0xffff_ffff,
+        )));
+        if tracks_dccp() {
+            all.push(
+                Entry::dccp(src, dst).dccp_info(DccpInfo::new(DccpState::Open, DccpRole::Client)),
+            );
+        }
+        let keys = GreKeys { src: n, dst: 9 };
+        all.push(Entry::gre(src.ip(), dst.ip(), keys));
+        // Nothing but addresses and the protocol's number tells these apart.
+        let number = 200 + u8::try_from(n).unwrap();
+        all.push(Entry::other(Protocol::new(number), src.ip(), dst.ip()));
+    }
+    let (a, b) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    all.push(Entry::icmp(a, b, Icmp::echo_request(n)));
+    all.push(Entry::icmp(a, b, Icmp::new(13, 0, n).unwrap()));
+    let (a, b) = (
+        "2001:db8::1".parse().unwrap(),
+        "2001:db8::2".parse().unwrap(),
+    );
+    all.push(Entry::icmpv6(a, b, Icmpv6::echo_request(n)));
+    all.into_iter().map(|entry| entry.timeout(LONG)).collect()
+}
+
+/// What a list finds.
+pub(crate) fn listed(ct: &Conntrack, filter: &Filter) -> Vec<Entry> {
+    let mut entries = ct.list(filter).unwrap();
+    let all = entries.by_ref().map(Result::unwrap).collect();
+    assert!(!entries.is_incomplete());
+    all
+}
+
+/// What tells a listed entry apart, sorted: tuples and zone.
+pub(crate) fn flows<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<String> {
+    let mut flows: Vec<_> = entries
+        .into_iter()
+        .map(|entry| format!("{:?} {:?} {:?}", entry.orig(), entry.reply(), entry.zone()))
+        .collect();
+    flows.sort();
+    flows
+}
+
+/// That the listed entries are these and no others.
+#[track_caller]
+pub(crate) fn assert_flows<'a>(got: &[Entry], want: impl IntoIterator<Item = &'a NewEntry>) {
+    assert_eq!(flows(got), flows(want.into_iter().map(NewEntry::entry)));
+}
+
+/// Runs a command in this thread's namespace; a missing command fails the test with its name.
+pub(crate) fn command(program: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; tests/run.sh installs it"))
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = command(program, args);
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Writes a setting of this thread's namespace.
+pub(crate) fn set(name: &str, value: &str) {
+    let path = format!("/proc/sys/net/netfilter/{name}");
+    std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// Whether this process is privileged in the initial user namespace.
+pub(crate) fn in_initial_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The netlink sockets of this thread's namespace for netfilter: port and inode.
+pub(crate) fn netfilter_sockets() -> Vec<(u32, u64)> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let port = fields[2].parse().unwrap();
+            // Port 0 is the kernel's own end.
+            (fields[1] == "12" && port != 0).then(|| (port, fields[9].parse().unwrap()))
+        })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! Strangers on the wire: other sockets can send to ours, and must not be believed.
+
+use ctnetlink::{Conntrack, Filter};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::support::{listed, netfilter_sockets, open, own_namespace, udp};
+
+/// Fills the queue of the handle's only socket with acknowledgements for the next requests.
+fn forge(ct: &Conntrack, code: i32) -> usize {
+    let sockets = netfilter_sockets();
+    let [(port, _)] = sockets[..] else {
+        panic!("{ct:?} should have one idle socket: {sockets:?}");
+    };
+    let mut forger = Socket::new(NETLINK_NETFILTER).unwrap();
+    forger.bind_auto().unwrap();
+    let mut sent = 0;
+    for sequence in 0..64_u32 {
+        let mut message = 36_u32.to_ne_bytes().to_vec();
+        message.extend(2_u16.to_ne_bytes()); // NLMSG_ERROR
+        message.extend(0_u16.to_ne_bytes());
+        message.extend(sequence.to_ne_bytes());
+        message.extend(port.to_ne_bytes());
+        message.extend(code.to_ne_bytes());
+        message.extend([0; 16]);
+        forger
+            .send_to(&message, &SocketAddr::new(port, 0), 0)
+            .unwrap();
+        sent += 1;
+    }
+    sent
+}
+
+#[test]
+fn forged_answers_are_dropped() {
+    own_namespace();
+    let ct = Conntrack::open().unwrap();
+    let entry = udp(1).build().unwrap();
+    // A forged refusal does not hide a success,
+    forge(&ct, -1);
+    ct.create(&entry).unwrap();
+    // and a forged success does not hide a refusal.
+    forge(&ct, 0);
+    assert!(ct.create(&entry).unwrap_err().is_exists());
+    forge(&ct, -2);
+    assert_eq!(listed(&ct, &Filter::new()).len(), 1);
+    forge(&ct, 0);
+    ct.delete(&entry).unwrap();
+    assert_eq!(ct.count().unwrap().entries, 0);
+}
+
+/// Strangers that fill the receive buffer make answers get lost; that is told, never taken for
+/// success.
+#[test]
+fn a_flooded_socket_never_reports_a_success_that_was_not_heard() {
+    own_namespace();
+    let ct = Conntrack::builder().receive_buffer(1).open().unwrap();
+    let entry = udp(1).build().unwrap();
+    ct.create(&entry).unwrap();
+    let sockets = netfilter_sockets();
+    let mut forger = Socket::new(NETLINK_NETFILTER).unwrap();
+    forger.bind_auto().unwrap();
+    let to = SocketAddr::new(sockets[0].0, 0);
+    forger.set_non_blocking(true).unwrap();
+    // Until the queue is full.
+    while forger.send_to(&[0; 512], &to, 0).is_ok() {}
+    let error = ct.create(&entry).unwrap_err();
+    assert!(error.is_exists() || error.is_overrun(), "{error}");
+    assert!(!error.is_exists() || !error.is_outcome_unknown());
+    // The next conversation is unharmed.
+    assert!(ct.create(&entry).unwrap_err().is_exists());
+    let other = open();
+    assert_eq!(other.count().unwrap().entries, 0);
+}
