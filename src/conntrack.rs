@@ -203,9 +203,10 @@ impl Conntrack {
     /// - [`is_unsupported`](crate::Error::is_unsupported): the kernel does not track that protocol
     ///   by its ports, or was built without zones.
     ///
-    /// ```no_run
+    /// ```
     /// # use ctnetlink::{Conntrack, Entry, Icmp}; use std::time::Duration;
-    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
     /// let ct = Conntrack::open()?;
     /// let ping = Entry::icmp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), Icmp::echo_request(7))
     ///     .timeout(Duration::from_secs(30))
@@ -259,8 +260,8 @@ impl Conntrack {
         ops::update(&self.session, &key.into(), update)
     }
 
-    /// Deletes the entry of this key, and no other: the kernel compares the id, which is looked up
-    /// first where the key has none.
+    /// Deletes the entry of this key. The kernel compares the id, which is looked up first where the
+    /// key has none; see [`Key`] for how far that goes.
     ///
     /// Deleting a TCP entry does not end the connection: with `net.netfilter.nf_conntrack_tcp_loose`
     /// (on by default) the next segment makes an entry again.
@@ -294,10 +295,11 @@ impl Conntrack {
     /// When the list cannot be started or breaks. An entry that cannot be decoded is counted and
     /// passed over.
     ///
-    /// ```no_run
+    /// ```
     /// # use ctnetlink::{Conntrack, Filter, Zone};
     /// # use std::{collections::HashMap, ops::ControlFlow};
-    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
     /// let ct = Conntrack::open()?;
     /// let mut zones: HashMap<Zone, u64> = HashMap::new();
     /// let visited = ct.visit(&Filter::new(), |entry| {
@@ -355,9 +357,10 @@ impl Conntrack {
 impl Conntrack {
     /// Creates entries that are not there yet, each as [`Conntrack::create`] does.
     ///
-    /// ```no_run
+    /// ```
     /// # use ctnetlink::{Conntrack, NewEntry};
-    /// # fn main() -> Result<(), ctnetlink::Error> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
     /// # let saved: Vec<NewEntry> = Vec::new();
     /// let ct = Conntrack::open()?;
     /// let batch = ct.create_many(&saved);

@@ -27,7 +27,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     "zone \"70000\": too large; expected a number from 0 to 65535"
 /// );
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Box<Repr>);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Error {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 enum Repr {
     #[error("{what} {input:?}: {problem}; expected {expected}")]
     Invalid {
@@ -61,6 +61,8 @@ enum Repr {
         errno: Errno,
         hint: Option<&'static str>,
     },
+    #[error("{operation}: receive from the kernel: {errno}; the outcome is unknown")]
+    Unheard { operation: Operation, errno: Errno },
     #[error("{operation}: the kernel did not answer within {after:?}; the outcome is unknown")]
     Deadline {
         operation: Operation,
@@ -74,16 +76,18 @@ enum Repr {
         needed: usize,
         had: usize,
     },
-    #[error("{operation}: malformed answer: {malformed}")]
+    #[error("{operation}: malformed answer: {detail}")]
     Malformed {
         operation: Operation,
-        malformed: Malformed,
+        offset: u32,
+        /// The attribute's path, the offset and the problem.
+        detail: String,
     },
     #[error(
         "{operation}: the receive buffer overran and the answer was lost (ENOBUFS); the outcome is unknown"
     )]
     Overrun { operation: Operation },
-    #[error("{operation}: the outcome is unknown: {reason}")]
+    #[error("{operation}: {reason}")]
     Unknown {
         operation: Operation,
         reason: Cow<'static, str>,
@@ -246,25 +250,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Where and why bytes from the kernel are not what they should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed {
-    pub(crate) path: crate::wire::Path,
-    /// From the start of the netlink header.
-    pub(crate) offset: u32,
-    pub(crate) problem: &'static str,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at offset {}: {}",
-            self.path, self.offset, self.problem
-        )
-    }
-}
-
 /// Construction: for the rooms of this crate only.
 impl Error {
     fn new(repr: Repr) -> Self {
@@ -309,6 +294,14 @@ impl Error {
         })
     }
 
+    /// Receiving failed, after the request was sent.
+    pub(crate) fn unheard(operation: Operation, errno: impl Into<Errno>) -> Self {
+        Self::new(Repr::Unheard {
+            operation,
+            errno: errno.into(),
+        })
+    }
+
     pub(crate) fn deadline(operation: Operation, after: Duration) -> Self {
         Self::new(Repr::Deadline { operation, after })
     }
@@ -321,10 +314,11 @@ impl Error {
         })
     }
 
-    pub(crate) fn malformed(operation: Operation, malformed: Malformed) -> Self {
+    pub(crate) fn malformed(operation: Operation, offset: u32, detail: String) -> Self {
         Self::new(Repr::Malformed {
             operation,
-            malformed,
+            offset,
+            detail,
         })
     }
 
@@ -384,14 +378,27 @@ impl Error {
             hint,
             ..
         } = &mut *self.0
-            && failure.errno.is(nix::errno::Errno::EPERM)
         {
-            *fixed_timeout = true;
-            *hint = Some(
-                "the entry has FIXED_TIMEOUT: only a new entry in its place can have another time-out",
-            );
+            if failure.errno.is(nix::errno::Errno::EPERM) {
+                *fixed_timeout = true;
+                *hint = Some(
+                    "the entry has FIXED_TIMEOUT: only a new entry in its place can have another time-out",
+                );
+            }
         }
         self
+    }
+
+    /// The text without the operation in front, to be told as the reason of another error.
+    pub(crate) fn reason(&self) -> String {
+        let text = self.to_string();
+        match self.operation() {
+            Some(operation) => text
+                .strip_prefix(&format!("{operation}: "))
+                .unwrap_or(&text)
+                .to_owned(),
+            None => text,
+        }
     }
 
     pub(crate) fn with_hint(mut self, text: &'static str) -> Self {
@@ -411,6 +418,7 @@ impl Error {
             Repr::Invalid { .. } => None,
             Repr::Kernel { operation, .. }
             | Repr::System { operation, .. }
+            | Repr::Unheard { operation, .. }
             | Repr::Deadline { operation, .. }
             | Repr::Truncated { operation, .. }
             | Repr::Malformed { operation, .. }
@@ -427,7 +435,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match &*self.0 {
             Repr::Kernel { failure, .. } => Some(failure.errno),
-            Repr::System { errno, .. } => Some(*errno),
+            Repr::System { errno, .. } | Repr::Unheard { errno, .. } => Some(*errno),
             Repr::Overrun { .. } => Some(nix::errno::Errno::ENOBUFS.into()),
             _ => None,
         }
@@ -450,7 +458,7 @@ impl Error {
     pub fn offset(&self) -> Option<u32> {
         match &*self.0 {
             Repr::Kernel { failure, .. } => failure.offset,
-            Repr::Malformed { malformed, .. } => Some(malformed.offset),
+            Repr::Malformed { offset, .. } => Some(*offset),
             _ => None,
         }
     }
@@ -557,13 +565,23 @@ impl Error {
     /// answer was lost, late or unreadable.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(
-            &*self.0,
+        match &*self.0 {
             Repr::Unknown { .. }
-                | Repr::Deadline { .. }
-                | Repr::Overrun { .. }
-                | Repr::Truncated { .. }
-        )
+            | Repr::Unheard { .. }
+            | Repr::Deadline { .. }
+            | Repr::Overrun { .. }
+            | Repr::Truncated { .. } => true,
+            // What only reads has no outcome beside its answer.
+            Repr::Malformed { operation, .. } => !matches!(
+                operation,
+                Operation::Open
+                    | Operation::Get
+                    | Operation::List
+                    | Operation::ListAndZeroCounters
+                    | Operation::Count
+            ),
+            _ => false,
+        }
     }
 
     /// The request of a batch was never sent, because an earlier datagram failed as a whole.

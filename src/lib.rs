@@ -7,11 +7,12 @@
 //! Everything starts with a [`Conntrack`] handle, which needs `CAP_NET_ADMIN` in its network
 //! namespace:
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use ctnetlink::{Conntrack, Entry, Filter, TcpState, Update, Zone};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
 //! let ct = Conntrack::open()?;
 //! let zone = Zone::new(4097);
 //! let web = Entry::tcp("10.0.0.1:40000".parse()?, "10.0.0.2:443".parse()?)
@@ -52,3 +53,12 @@ pub use model::{
 };
 pub use ops::{Batch, Entries, Visited};
 pub use wire::EntryRef;
+
+/// The programs in the README and the guide are compiled, and run where they can.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}

@@ -1,3 +1,215 @@
-//! Speed of the table operations.
+//! Speed of the table operations, as ratios to a raw floor.
+//!
+//! `cargo bench --bench table` fills the conntrack table of a throw-away network namespace and
+//! measures listing, creating and deleting: with this crate, with other libraries, and with the
+//! least that any program has to do for the same result ([`raw`]): one netlink socket, requests
+//! that were encoded beforehand, answers whose headers are walked and not decoded. It prints lines
+//! for machines (`ratio NAME VALUE`, `rss_mib NAME VALUE`) and a table for people. It asserts no
+//! time, only that everybody saw, created and deleted the same number of entries.
+//!
+//! # Why ratios, and which
+//! Nearly all of the time is the kernel's, and it differs between machines, kernels and hours. The
+//! floor's share of it does not: a ratio to a floor of the same run carries over. Floor and
+//! candidates take turns in rounds, forwards in one round and backwards in the next, so that a
+//! machine that becomes slower or faster meanwhile, and what one leaves behind for the next in the
+//! caches, concern all of them alike.
+//!
+//! The ratio printed is the best time of the candidate to the best time of the floor. Whatever
+//! disturbs (another process, an interrupt, a stolen CPU) only ever adds time, so the best of
+//! several rounds is the time closest to an undisturbed one. The median of the ratios of each round
+//! is printed beside it: where the two differ by much the machine was too busy, and the run says
+//! little.
+//!
+//! # The table
+//! Half of the entries are UDP, half established TCP; all are IPv4, assured, in one zone, with a
+//! mark and a time-out that outlasts the run. Creating starts from an empty table each time.
+//! Deleting starts from the same entries each time, listed beforehand, since the kernel gives new
+//! ids to entries that are made anew. Floor and candidate delete in the order of their list.
+//!
+//! # Environment
+//! - `CTNETLINK_BENCH_ENTRIES`: how many entries (200000), at most `nf_conntrack_max`.
+//! - `CTNETLINK_BENCH_ROUNDS`: how many rounds (7).
+//! - `CTNETLINK_BENCH_RAISE_MAX=1`: allows to raise `net.netfilter.nf_conntrack_max` of the host for
+//!   as long as a million entries need it. It is put back at the end, also after a failure, but not
+//!   when the bench is killed.
+//!
+//! It needs to be root, or a kernel that lets anyone make a user namespace.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "the output is the point")]
+
+mod clock;
+mod flows;
+mod ours;
+mod peers;
+mod raw;
+mod report;
+mod rss;
+mod world;
+
+use clock::timed;
+use ctnetlink::{Conntrack, Entry, NewEntry};
+use raw::{Datagrams, Raw};
+use report::{Report, Work, interleave};
+
+/// Any failure: a bench has nobody to tell apart one from the other.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How many rounds the peers take part in: they are there for orientation.
+const PEER_ROUNDS: usize = 2;
+
+fn main() -> Result<()> {
+    // `cargo bench` passes `--bench`: there is nothing to choose from.
+    if std::env::args().any(|arg| arg == rss::CHILD) {
+        return rss::child();
+    }
+    let raised = world::raise_max()?;
+    world::enter()?;
+    let room = world::max_entries()?;
+    let entries = world::setting("CTNETLINK_BENCH_ENTRIES", 200_000)?.min(room);
+    let rounds = world::setting("CTNETLINK_BENCH_ROUNDS", 7)?;
+    println!(
+        "{entries} entries, {rounds} rounds; ratio = best time / best time of the floor\n\
+         (beside it: the median of the ratios of each round)\n"
+    );
+
+    let mut report = Report::default();
+    creations(entries, rounds, &mut report)?;
+    fill(entries)?;
+    lists(entries, rounds, &mut report)?;
+    list_peers(entries, &mut report)?;
+    let million = 1_000_000.min(room);
+    fill(million)?;
+    let memory = rss::measure()?;
+    Raw::open()?.flush()?;
+
+    report.print();
+    println!("rss_mib visit {:.1}", memory.peak_mib());
+    println!(
+        "    peak of a process that visits {} entries; {:.1} MiB before the visit{}",
+        memory.entries,
+        memory.before_mib(),
+        if memory.entries < 1_000_000 {
+            ";\n    nf_conntrack_max allows no more (CTNETLINK_BENCH_RAISE_MAX=1 raises it)"
+        } else {
+            ""
+        }
+    );
+    drop(raised);
+    Ok(())
+}
+
+/// Empties the table and creates this many entries, through the raw socket.
+fn fill(entries: usize) -> Result<()> {
+    let mut raw = Raw::open()?;
+    raw.flush()?;
+    raw.exchange(&Datagrams::creations(entries))
+}
+
+/// An error if a candidate did not do what the floor did.
+fn same(what: &str, count: usize, want: usize) -> Result<()> {
+    if count == want {
+        Ok(())
+    } else {
+        Err(format!("{what}: {count} entries instead of {want}").into())
+    }
+}
+
+/// Creates all and deletes all, in turns.
+fn creations(entries: usize, rounds: usize, report: &mut Report) -> Result<()> {
+    let datagrams = Datagrams::creations(entries);
+    let prepared: Vec<NewEntry> = ours::prepare(entries)?;
+    let mut raw = Raw::open()?;
+    let ct = Conntrack::open()?;
+    let mut floor = || {
+        raw.flush()?;
+        let ((), created) = timed(|| raw.exchange(&datagrams))?;
+        let deletions = raw.deletions()?;
+        same("raw create", deletions.messages(), entries)?;
+        let ((), deleted) = timed(|| raw.exchange(&deletions))?;
+        Ok([created, deleted])
+    };
+    let mut candidate = || {
+        ct.flush_all()?;
+        let (done, created) = timed(|| Ok(ct.create_many(&prepared)))?;
+        same("create_many", done.into_result()?, entries)?;
+        let listed: Vec<Entry> = ours::entries(&ct)?;
+        let (done, deleted) = timed(|| Ok(ct.delete_many(&listed)))?;
+        same("delete_many", done.into_result()?, entries)?;
+        Ok([created, deleted])
+    };
+    let mut works: [Work<'_, 2>; 2] = [&mut floor, &mut candidate];
+    let [floor, candidate] = interleave(rounds, &mut works)?;
+    let ([create_floor, delete_floor], [create, delete]) = (floor, candidate);
+    report.floor("create: raw, 128 messages a datagram", &create_floor);
+    report.ours("create.batch", 1.08, &create, &create_floor);
+    report.floor("delete: raw, 128 messages a datagram", &delete_floor);
+    report.ours("delete.batch", 1.10, &delete, &delete_floor);
+    Ok(())
+}
+
+/// Lists, ours.
+fn lists(entries: usize, rounds: usize, report: &mut Report) -> Result<()> {
+    let mut raw = Raw::open()?;
+    let ct = Conntrack::open()?;
+    let mut floor = || {
+        let (count, time) = timed(|| raw.list())?;
+        same("raw list", count, entries)?;
+        Ok([time])
+    };
+    let mut visit = || {
+        let (count, time) = timed(|| ours::visit(&ct))?;
+        same("visit", count, entries)?;
+        Ok([time])
+    };
+    let mut list = || {
+        let (listed, time) = timed(|| ours::entries(&ct))?;
+        same("list", listed.len(), entries)?;
+        Ok([time])
+    };
+    let mut works: [Work<'_, 1>; 3] = [&mut floor, &mut visit, &mut list];
+    let [[floor], [visit], [list]] = interleave(rounds, &mut works)?;
+    report.floor("list: raw, headers walked", &floor);
+    report.ours("list.visit", 1.05, &visit, &floor);
+    report.ours("list.entries", 1.15, &list, &floor);
+    Ok(())
+}
+
+/// Lists, with others' tools.
+fn list_peers(entries: usize, report: &mut Report) -> Result<()> {
+    let (mut raw, mut packets) = (Raw::open()?, Raw::open()?);
+    let mut floor = || {
+        let (count, time) = timed(|| raw.list())?;
+        same("raw list", count, entries)?;
+        Ok([time])
+    };
+    let mut conntrack_crate = || {
+        let (flows, time) = timed(peers::conntrack_crate)?;
+        same("crate conntrack", flows.len(), entries)?;
+        Ok([time])
+    };
+    let mut packet_netfilter = || {
+        let (count, time) = timed(|| peers::netlink_packet_netfilter(&mut packets))?;
+        same("netlink-packet-netfilter", count, entries)?;
+        Ok([time])
+    };
+    let mut works: [Work<'_, 1>; 3] = [&mut floor, &mut conntrack_crate, &mut packet_netfilter];
+    let [[floor], [conntrack_crate], [packet_netfilter]] = interleave(PEER_ROUNDS, &mut works)?;
+    report.floor("list: raw, beside the peers", &floor);
+    report.peer("list.conntrack-crate", &conntrack_crate, &floor);
+    report.peer("list.netlink-packet-netfilter", &packet_netfilter, &floor);
+
+    if !peers::conntrack_is_installed() {
+        report.absent("list.conntrack-command", "not installed");
+        return Ok(());
+    }
+    let mut floor = || Ok([timed(|| raw.list())?.1]);
+    let mut command = || {
+        let (count, time) = timed(peers::conntrack_command)?;
+        same("conntrack -L", count, entries)?;
+        Ok([time])
+    };
+    let mut works: [Work<'_, 1>; 2] = [&mut floor, &mut command];
+    let [[floor], [command]] = interleave(PEER_ROUNDS, &mut works)?;
+    report.peer("list.conntrack-command", &command, &floor);
+    Ok(())
+}

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Error, Result};
 use crate::model::{Direction, Entry, EntryZone, Family, Mark, Protocol, Status, Tuple, Zone};
 use crate::wire::EntryRef;
+use crate::wire::Malformed;
 
 pub use ports::PortRange;
 
@@ -223,7 +224,7 @@ impl Filter {
     /// When one of those is damaged.
     pub fn matches_ref(&self, entry: &EntryRef<'_>) -> Result<bool> {
         self.try_matches_ref(entry)
-            .map_err(|malformed| Error::malformed(crate::error::Operation::List, malformed))
+            .map_err(|malformed| malformed.error(crate::error::Operation::List))
     }
 
     #[inline]
@@ -234,22 +235,21 @@ impl Filter {
     /// The one place that decides. Cheap conditions first.
     #[inline]
     fn check(&self, entry: &impl Fields) -> Result<bool, Malformed> {
-        if let Some(zone) = self.zone
-            && entry.zone()?.zone() != zone
-        {
-            return Ok(false);
+        if let Some(zone) = self.zone {
+            if entry.zone()?.zone() != zone {
+                return Ok(false);
+            }
         }
-        if let Some(mark) = self.mark
-            && entry.mark()?.is_none_or(|value| !mark.matches(value))
-        {
-            return Ok(false);
+        if let Some(mark) = self.mark {
+            if entry.mark()?.is_none_or(|value| !mark.matches(value)) {
+                return Ok(false);
+            }
         }
-        if let Some((status, mask)) = self.status
-            && entry
-                .status()?
-                .is_none_or(|value| value.intersection(mask) != status)
-        {
-            return Ok(false);
+        if let Some((status, mask)) = self.status {
+            let met = |value: Status| value.intersection(mask) == status;
+            if !entry.status()?.is_some_and(met) {
+                return Ok(false);
+            }
         }
         if self.family.is_some() || self.protocol.is_some() || !self.orig.is_empty() {
             let orig = entry.tuple(Direction::Original)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::conversation::{Arrival, tell};
+use super::conversation::{Arrival, end_of_wait, tell};
 use super::exchange::{Exchange, Step};
 use super::pool::Pooled;
 use crate::error::{Error, Operation, Result};
@@ -28,6 +28,8 @@ pub(crate) struct Dump {
     state: DumpState,
     /// `state.messages` when the buffer was last filled.
     before_refill: u64,
+    /// What happens while the caller iterates belongs to the conversation that began it.
+    span: tracing::Span,
 }
 
 /// Writes the one message that asks for the dump.
@@ -45,11 +47,12 @@ pub(crate) struct DumpState {
 }
 
 impl Dump {
-    /// Starts a dump on a link of its own.
+    /// Starts a dump on a link of its own. `repeatable`: whether asking twice is as good as once.
     pub(crate) fn start(
         mut link: Pooled,
         operation: Operation,
         deadline: Duration,
+        repeatable: bool,
         request: impl Fn(&mut Datagram) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
         let exchange = ask(&mut link, operation, &request)?;
@@ -58,13 +61,20 @@ impl Dump {
             exchange,
             operation,
             deadline,
-            until: Instant::now() + deadline,
-            request: Some(Box::new(request)),
+            until: end_of_wait(deadline),
+            request: repeatable.then(|| Box::new(request) as Request),
             at: 0,
             over: false,
             state: DumpState::default(),
             before_refill: 0,
+            span: tracing::Span::none(),
         })
+    }
+
+    /// The span of the conversation that the dump belongs to.
+    pub(crate) fn within(mut self, span: tracing::Span) -> Self {
+        self.span = span;
+        self
     }
 
     pub(crate) fn state(&self) -> DumpState {
@@ -100,10 +110,9 @@ impl Dump {
                 }
                 Ok(Some(Step::Nothing)) => {}
                 Ok(Some(Step::Outcome { outcome, .. })) => {
-                    self.over = true;
                     // Refused or ended: either way the kernel is done with this socket.
                     self.link.occupied(false);
-                    tell(&self.exchange);
+                    self.finish();
                     return match outcome {
                         Ok(()) => {
                             self.state.ended = true;
@@ -114,20 +123,31 @@ impl Dump {
                 }
                 // What is left of the datagram is unusable; the dump goes on, marked incomplete.
                 Err(malformed) => {
-                    warn!(%malformed, "a datagram of the dump is damaged");
-                    return Err(Error::malformed(self.operation, malformed));
+                    self.span
+                        .in_scope(|| warn!(%malformed, "a datagram of the dump is damaged"));
+                    if self.exchange.is_finished() {
+                        self.finish();
+                    }
+                    return Err(malformed.error(self.operation));
                 }
                 Ok(None) => self.refill()?,
             }
         }
     }
 
+    fn finish(&mut self) {
+        self.over = true;
+        self.span.in_scope(|| tell(&self.exchange));
+    }
+
     /// Receives the next datagram into the buffer, or ends the dump with an error.
     fn refill(&mut self) -> Result<()> {
+        let span = self.span.clone();
+        let _entered = span.enter();
         // Only messages of this dump give it more time: strangers' do not.
         if self.state.messages != self.before_refill {
             self.before_refill = self.state.messages;
-            self.until = Instant::now() + self.deadline;
+            self.until = end_of_wait(self.deadline);
             self.request = None;
         }
         self.at = 0;
@@ -153,7 +173,7 @@ impl Dump {
             Ok(Arrival::Nothing) => Error::deadline(self.operation, self.deadline),
             Err(error) => error,
         };
-        self.over = true;
+        self.finish();
         Err(ended)
     }
 
@@ -164,7 +184,7 @@ impl Dump {
         link.buffer.reserve(needed);
         self.exchange = ask(&mut link, self.operation, request)?;
         self.link = link;
-        self.until = Instant::now() + self.deadline;
+        self.until = end_of_wait(self.deadline);
         Ok(())
     }
 }

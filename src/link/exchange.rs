@@ -6,7 +6,8 @@
 
 use netlink_packet_core::NLM_F_DUMP_INTR;
 
-use crate::error::{Failure, Malformed};
+use crate::error::Failure;
+use crate::wire::Malformed;
 use crate::wire::{Datagram, FrameKind, frame};
 
 /// What one message meant.
@@ -77,6 +78,11 @@ impl Exchange {
         Self::new(port, datagram, true)
     }
 
+    /// How many requests were sent.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Whether the last answer is in.
     pub(crate) fn is_finished(&self) -> bool {
         self.finished
@@ -137,7 +143,10 @@ impl Exchange {
             }
             FrameKind::Error | FrameKind::Done => {
                 self.finished = last;
-                let outcome = message.outcome().inspect_err(|_| self.odd.malformed += 1)?;
+                let outcome = message.outcome().inspect_err(|_| {
+                    self.odd.malformed += 1;
+                    self.incomplete = true;
+                })?;
                 Step::Outcome { index, outcome }
             }
             FrameKind::Overrun => {

@@ -132,10 +132,9 @@ impl DerefMut for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take()
-            && !self.occupied
-        {
-            self.pool.give_back(link, self.process);
+        match self.link.take() {
+            Some(link) if !self.occupied => self.pool.give_back(link, self.process),
+            _ => {}
         }
     }
 }
@@ -161,5 +160,31 @@ impl Pool {
                 ))
             }),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::script::Script;
+
+    /// Stands for `fork`: to the pool, a child is a process with another id.
+    #[test]
+    fn a_child_process_opens_sockets_of_its_own() {
+        let script = || Script::new(|_| Vec::new()).0;
+        let pool = Pool::scripted(vec![script(), script(), script()]);
+        let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
+        drop(first);
+        assert_eq!(pool.idle.lock().unwrap().links.len(), 1);
+        pool.idle.lock().unwrap().process ^= 1;
+        // The parent's idle socket is not used, and one in use does not come back.
+        let mut own = pool.take().unwrap();
+        pool.idle.lock().unwrap().process ^= 1;
+        drop(second);
+        assert_eq!(pool.idle.lock().unwrap().links.len(), 0);
+        pool.idle.lock().unwrap().process ^= 1;
+        own.occupied(true);
+        drop(own);
+        assert_eq!(pool.idle.lock().unwrap().links.len(), 0);
     }
 }

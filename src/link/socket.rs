@@ -135,12 +135,9 @@ impl Transport for Socket {
             Err(Errno::EAGAIN) => {}
             done => return done,
         }
+        // poll(2) counts milliseconds: rounded up, so that no wait ends early.
+        let wait = wait.saturating_add(Duration::from_nanos(999_999));
         let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
-        // A wait of less than a millisecond is a millisecond, so that it is no busy loop.
-        let timeout = match timeout {
-            PollTimeout::ZERO if !wait.is_zero() => PollTimeout::from(1_u8),
-            other => other,
-        };
         let mut set = [PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
         match poll(&mut set, timeout)? {
             0 => Err(Errno::EAGAIN),

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 #[must_use = "an entry in the making does nothing until it is built and created"]
 pub struct EntryBuilder {
-    orig: std::result::Result<Tuple, String>,
+    orig: Result<Tuple>,
     reply: Option<Tuple>,
     zone: EntryZone,
     status: Option<Status>,
@@ -35,7 +35,7 @@ pub struct EntryBuilder {
 impl EntryBuilder {
     pub(crate) fn new(orig: Result<Tuple>) -> Self {
         Self {
-            orig: orig.map_err(|error| error.to_string()),
+            orig,
             reply: None,
             zone: EntryZone::default(),
             status: None,
@@ -125,9 +125,7 @@ impl EntryBuilder {
     /// no time-out or one that is not whole seconds, status bits that cannot be set, or tracker
     /// state that does not belong to the protocol.
     pub fn build(self) -> Result<NewEntry> {
-        let orig = self
-            .orig
-            .map_err(|why| Error::invalid("entry", "the original tuple", why, "a valid tuple"))?;
+        let orig = self.orig?;
         let entry = Entry {
             zone: self.zone.canonical(),
             status: self.status,

@@ -93,6 +93,15 @@ impl Entry {
         EntryBuilder::new(Ok(Tuple::icmpv6(src, dst, key)))
     }
 
+    /// An echo request from `src` to `dst`: ICMP or `ICMPv6`, as the addresses have it.
+    pub fn echo(src: IpAddr, dst: IpAddr, id: u16) -> EntryBuilder {
+        let layer4 = match src {
+            IpAddr::V4(_) => Layer4::Icmp(Icmp::echo_request(id)),
+            IpAddr::V6(_) => Layer4::Icmpv6(Icmpv6::echo_request(id)),
+        };
+        EntryBuilder::new(Tuple::new(src, dst, layer4))
+    }
+
     /// GRE from `src` to `dst`.
     pub fn gre(src: IpAddr, dst: IpAddr, keys: GreKeys) -> EntryBuilder {
         EntryBuilder::new(Tuple::gre(src, dst, keys))
@@ -182,14 +191,18 @@ impl Entry {
         self.mark
     }
 
-    /// The kernel's id of this very entry: another entry with the same tuples has another id.
+    /// The kernel's id of this very entry.
+    ///
+    /// It is a hash of the entry's place in memory and its tuples (`nf_ct_get_id`). Entries that
+    /// are in the table together have different ids. An entry that is made again with the same
+    /// tuples may be given the same place, and then has the same id.
     #[doc(alias = "CTA_ID")]
     #[must_use]
     pub const fn id(&self) -> Option<u32> {
         self.id
     }
 
-    /// The kernel's reference count.
+    /// The kernel's reference count; a look-up counts itself.
     #[doc(alias = "CTA_USE")]
     #[must_use]
     pub const fn use_count(&self) -> Option<u32> {

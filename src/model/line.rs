@@ -96,10 +96,9 @@ impl fmt::Display for Entry {
         if let Some(mark) = self.mark {
             write!(f, " mark={mark}")?;
         }
-        if let EntryZone::Both(zone) = self.zone
-            && !zone.is_default()
-        {
-            write!(f, " zone={zone}")?;
+        match self.zone {
+            EntryZone::Both(zone) if !zone.is_default() => write!(f, " zone={zone}")?,
+            _ => {}
         }
         if let Some(uses) = self.use_count {
             write!(f, " use={uses}")?;

@@ -230,9 +230,7 @@ impl TcpInfo {
 
     pub(crate) fn check(&self) -> Result<()> {
         // nlattr_to_tcp: a state of TCP_CONNTRACK_MAX (10) and more is EINVAL.
-        if let Some(state) = self.state
-            && state.name().is_none()
-        {
+        if let Some(state) = self.state.filter(|state| state.name().is_none()) {
             return Err(Error::invalid(
                 "TCP state",
                 state.to_string(),
@@ -267,7 +265,7 @@ impl TcpInfo {
         Ok(())
     }
 
-    /// nlattr_to_tcp: window scales are ignored unless both directions have `WINDOW_SCALE`, which
+    /// `nlattr_to_tcp`: window scales are ignored unless both directions have `WINDOW_SCALE`, which
     /// they have by these changes or `before` them.
     pub(crate) fn check_window_scales(&self, before: Option<&Self>) -> Result<()> {
         if self.orig_window_scale.is_none() {

@@ -131,7 +131,6 @@ struct Run<'a> {
     link: &'a mut Link,
     limits: Limits,
     results: Vec<Result<()>>,
-    bytes: u64,
 }
 
 fn run<J: Job>(
@@ -157,15 +156,16 @@ fn run<J: Job>(
         operation,
         limits: Limits::of(link.buffers()),
         link: &mut link,
-        results: Vec::with_capacity(items.size_hint().0),
-        bytes: 0,
+        // A hint, which an endless iterator overdoes.
+        results: Vec::with_capacity(items.size_hint().0.min(1 << 20)),
     };
+    let before = run.link.sent();
     let stopped = run.all(items, &mut job).err();
     if let Some(error) = &stopped {
         tracing::warn!(%error, done = run.results.len(), "a batch stopped before its end");
     }
     conversation.entries = run.results.len() as u64;
-    conversation.bytes = run.bytes;
+    conversation.bytes = run.link.sent() - before;
     Batch {
         results: run.results,
         stopped,
@@ -200,7 +200,7 @@ impl Run<'_> {
 
     fn unsent(&mut self, places: impl Iterator<Item = usize>, reason: &Error) {
         for place in places {
-            self.results[place] = Err(Error::not_sent(self.operation, reason.to_string()));
+            self.results[place] = Err(Error::not_sent(self.operation, reason.reason()));
         }
     }
 
@@ -228,7 +228,6 @@ impl Run<'_> {
             let (now, later) = rest.split_at(taken);
             rest = later;
             datagram.acknowledge_last();
-            self.bytes += datagram.bytes().len() as u64;
             if let Err(error) = self.link.send(self.operation, datagram) {
                 let places = now.iter().chain(rest).map(|slot| slot.place);
                 self.unsent(places, &error);
@@ -256,13 +255,18 @@ impl Run<'_> {
                     if failure.errno.is(Errno::ENOMEM) {
                         full.push(place);
                     }
-                    results[place] = Err(Error::kernel(operation, failure));
+                    let error = Error::kernel(operation, failure);
+                    results[place] = Err(match operation {
+                        // Its look-up was allowed.
+                        Operation::Update => error.after_lookup(),
+                        _ => error,
+                    });
                 }
             },
         );
         let lost = match &done {
-            Ok(overrun) => overrun.then(|| Error::overrun(operation).to_string()),
-            Err(error) => Some(error.to_string()),
+            Ok(overrun) => overrun.then(|| Error::overrun(operation).reason()),
+            Err(error) => Some(error.reason()),
         };
         if let Some(reason) = lost {
             // Success is silent, so what was not refused may have failed unheard.
@@ -272,12 +276,12 @@ impl Run<'_> {
                 }
             }
         }
-        if !full.is_empty()
-            && let Ok(count) = count::ask(self.session, self.link, operation)
-        {
-            for place in full {
-                if let Err(error) = std::mem::replace(&mut self.results[place], Ok(())) {
-                    self.results[place] = Err(error.with_table(count));
+        if !full.is_empty() {
+            if let Ok(count) = count::ask(self.session, self.link, operation) {
+                for place in full {
+                    if let Err(error) = std::mem::replace(&mut self.results[place], Ok(())) {
+                        self.results[place] = Err(error.with_table(count));
+                    }
                 }
             }
         }
@@ -399,7 +403,8 @@ impl Job for Delete {
         )?;
         for (at, result) in found {
             match result {
-                Ok(entry) => chunk[at].item.id = entry.id(),
+                Ok(entry) if entry.id().is_some() => chunk[at].item.id = entry.id(),
+                Ok(_) => run.results[chunk[at].place] = Err(single::no_id(run.operation)),
                 Err(error) => run.results[chunk[at].place] = Err(error),
             }
         }
@@ -461,17 +466,10 @@ pub(crate) fn update_many<U: Borrow<Update>>(
         update,
         status: None,
     });
-    let mut batch = run(
+    run(
         session,
         Operation::Update,
         changes,
         Change(std::marker::PhantomData),
-    );
-    // The look-up before was allowed, so a refusal of the change is the fixed time-out's.
-    for result in &mut batch.results {
-        if let Err(error) = std::mem::replace(result, Ok(())) {
-            *result = Err(error.after_lookup());
-        }
-    }
-    batch
+    )
 }

@@ -3,17 +3,16 @@
 use nix::errno::Errno;
 
 use super::Session;
-use super::trace::Conversation;
+use super::trace::converse;
 use crate::error::{Error, Operation, Result};
 use crate::link::{Answer, Link};
 use crate::model::Count;
 use crate::wire::{self, Datagram};
 
 pub(crate) fn count(session: &Session) -> Result<Count> {
-    let conversation = Conversation::new(session, Operation::Count, None);
-    conversation
-        .span
-        .in_scope(|| ask(session, &mut *session.pool.take()?, Operation::Count))
+    converse(session, Operation::Count, None, 0, |link| {
+        ask(session, link, Operation::Count)
+    })
 }
 
 /// The table's fill, on a link that is at hand.
@@ -23,8 +22,9 @@ pub(super) fn ask(session: &Session, link: &mut Link, operation: Operation) -> R
     let mut result = Err(Error::overrun(operation));
     link.request(operation, &datagram, session.deadline, |_, answer| {
         result = match answer {
-            Answer::Payload(payload) => wire::decode_count(payload)
-                .map_err(|malformed| Error::malformed(operation, malformed)),
+            Answer::Payload(payload) => {
+                wire::decode_count(payload).map_err(|malformed| malformed.error(operation))
+            }
             Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
             // The figures come without an acknowledgement.
             Answer::Outcome(Ok(())) => return,
@@ -35,10 +35,15 @@ pub(super) fn ask(session: &Session, link: &mut Link, operation: Operation) -> R
 
 /// Asks for the figures, to see whether ctnetlink is there and may be used.
 pub(crate) fn open_check(session: &Session) -> Result<()> {
-    let mut link = session.pool.take()?;
+    converse(session, Operation::Open, None, 0, |link| {
+        check(session, link)
+    })
+}
+
+fn check(session: &Session, link: &mut Link) -> Result<()> {
     let mut tries = 0;
     loop {
-        let Err(error) = ask(session, &mut link, Operation::Open) else {
+        let Err(error) = ask(session, link, Operation::Open) else {
             return Ok(());
         };
         let Some(errno) = error.errno() else {

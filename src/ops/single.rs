@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::trace::Conversation;
+use super::trace::converse;
 use super::{Session, count};
 use crate::error::{Error, Operation, Result};
 use crate::link::{Answer, Link};
@@ -58,15 +58,11 @@ fn make(
     new: &NewEntry,
     request: fn(&mut Datagram, &NewEntry) -> Result<()>,
 ) -> Result<()> {
-    let mut conversation = Conversation::new(session, operation, Some(new.entry().zone().zone()));
-    conversation.entries = 1;
-    conversation.span.in_scope(|| {
-        let mut link = session.pool.take()?;
-        session.check_tracked(&mut link, operation, new)?;
-        acknowledged(session, &mut link, operation, |datagram| {
-            request(datagram, new)
-        })
-        .map_err(|error| explain_full(session, &mut link, operation, error))
+    let zone = Some(new.entry().zone().zone());
+    converse(session, operation, zone, 1, |link| {
+        session.check_tracked(link, operation, new)?;
+        acknowledged(session, link, operation, |datagram| request(datagram, new))
+            .map_err(|error| explain_full(session, link, operation, error))
     })
 }
 
@@ -74,7 +70,7 @@ fn make(
 pub(super) fn decode_found(operation: Operation, key: &Key, payload: &[u8]) -> Result<Entry> {
     let entry = EntryRef::decode(payload)
         .and_then(|entry| entry.try_entry())
-        .map_err(|malformed| Error::malformed(operation, malformed))?;
+        .map_err(|malformed| malformed.error(operation))?;
     match key.mismatch(&entry) {
         None => Ok(entry),
         Some(detail) => Err(Error::mismatch(operation, detail)),
@@ -108,23 +104,18 @@ fn find(session: &Session, link: &mut Link, operation: Operation, key: &Key) -> 
 }
 
 pub(crate) fn get(session: &Session, key: &Key) -> Result<Entry> {
-    let mut conversation =
-        Conversation::new(session, Operation::Get, Some(key.entry_zone().zone()));
-    conversation.entries = 1;
-    conversation
-        .span
-        .in_scope(|| find(session, &mut *session.pool.take()?, Operation::Get, key))
+    let zone = Some(key.entry_zone().zone());
+    converse(session, Operation::Get, zone, 1, |link| {
+        find(session, link, Operation::Get, key)
+    })
 }
 
 pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()> {
-    let mut conversation =
-        Conversation::new(session, Operation::Update, Some(key.entry_zone().zone()));
-    conversation.entries = 1;
-    conversation.span.in_scope(|| {
-        let mut link = session.pool.take()?;
-        let found = find(session, &mut link, Operation::Update, key)?;
+    let zone = Some(key.entry_zone().zone());
+    converse(session, Operation::Update, zone, 1, |link| {
+        let found = find(session, link, Operation::Update, key)?;
         check_effective(&found, update)?;
-        acknowledged(session, &mut link, Operation::Update, |datagram| {
+        acknowledged(session, link, Operation::Update, |datagram| {
             wire::update(datagram, key, update, update.status_for(found.status()))
         })
         .map_err(Error::after_lookup)
@@ -149,31 +140,34 @@ pub(super) fn check_effective(found: &Entry, update: &Update) -> Result<()> {
 }
 
 pub(crate) fn delete(session: &Session, key: &Key) -> Result<()> {
-    let mut conversation =
-        Conversation::new(session, Operation::Delete, Some(key.entry_zone().zone()));
-    conversation.entries = 1;
-    conversation.span.in_scope(|| {
-        let mut link = session.pool.take()?;
+    let zone = Some(key.entry_zone().zone());
+    converse(session, Operation::Delete, zone, 1, |link| {
         let mut key = *key;
         if key.id.is_none() {
             // The kernel finds a tuple in either direction. The id of the right entry makes sure
             // that none else goes.
-            key.id = find(session, &mut link, Operation::Delete, &key)?.id();
+            key.id = find(session, link, Operation::Delete, &key)?.id();
+            if key.id.is_none() {
+                return Err(no_id(Operation::Delete));
+            }
         }
-        acknowledged(session, &mut link, Operation::Delete, |datagram| {
+        acknowledged(session, link, Operation::Delete, |datagram| {
             wire::delete(datagram, &key)
         })
     })
 }
 
+/// Without an id, another entry could be deleted in the place of the one that was found.
+pub(super) fn no_id(operation: Operation) -> Error {
+    Error::unsupported(
+        operation,
+        "an entry was reported without its id (CTA_ID)",
+        "it cannot be told from others, so it is left alone",
+    )
+}
+
 pub(crate) fn flush_all(session: &Session) -> Result<()> {
-    let conversation = Conversation::new(session, Operation::Flush, None);
-    conversation.span.in_scope(|| {
-        acknowledged(
-            session,
-            &mut *session.pool.take()?,
-            Operation::Flush,
-            wire::flush,
-        )
+    converse(session, Operation::Flush, None, 0, |link| {
+        acknowledged(session, link, Operation::Flush, wire::flush)
     })
 }

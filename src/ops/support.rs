@@ -71,7 +71,7 @@ impl Session {
         wire::portless_get(&mut datagram, protocol)?;
         let mut known = UNTRACKED;
         let mut other = None;
-        link.request(operation, &datagram, self.deadline, |_, answer| {
+        let lost = link.request(operation, &datagram, self.deadline, |_, answer| {
             if let Answer::Outcome(Err(failure)) = answer {
                 if failure.errno.is(Errno::EINVAL) {
                     known = TRACKED;
@@ -82,6 +82,8 @@ impl Session {
         })?;
         match other {
             Some(failure) => Err(Error::kernel(operation, failure)),
+            // A lost answer is not a no.
+            None if lost => Err(Error::overrun(operation)),
             None => Ok(known),
         }
     }

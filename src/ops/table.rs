@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Session;
 use super::trace::Conversation;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
 use crate::model::Entry;
@@ -15,15 +15,13 @@ use crate::wire::{self, EntryRef, Request};
 /// The one place where a part of the filter could be given to the kernel. It is given nothing now:
 /// filters in the kernel are trusted only after a trial, and user space checks the whole filter in
 /// any case.
-fn start(session: &Session, request: Request) -> Result<Dump> {
-    let operation = match request {
-        Request::List => Operation::List,
-        Request::ListAndZeroCounters => Operation::ListAndZeroCounters,
-    };
+fn start(session: &Session, operation: Operation, request: Request) -> Result<Dump> {
     Dump::start(
         session.pool.take()?,
         operation,
         session.deadline,
+        // Counters that were zeroed on the way to an answer that did not fit are gone.
+        request == Request::List,
         move |datagram| wire::dump(datagram, request),
     )
 }
@@ -39,6 +37,7 @@ fn start(session: &Session, request: Request) -> Result<Dump> {
 #[must_use = "a list that is not iterated was asked for in vain"]
 pub struct Entries {
     conversation: Conversation,
+    operation: Operation,
     dump: Dump,
     filter: Filter,
 }
@@ -83,7 +82,7 @@ impl Iterator for Entries {
                     self.conversation
                         .span
                         .in_scope(|| tracing::warn!(%malformed, "an entry is damaged"));
-                    return Some(Err(Error::malformed(Operation::List, malformed)));
+                    return Some(Err(malformed.error(self.operation)));
                 }
             }
         }
@@ -106,26 +105,35 @@ impl std::fmt::Debug for Entries {
 }
 
 pub(crate) fn list(session: &Session, filter: &Filter) -> Result<Entries> {
-    let conversation = Conversation::new(session, Operation::List, filter.zone_condition());
-    let dump = conversation
-        .span
-        .in_scope(|| start(session, Request::List))?;
-    Ok(Entries {
-        conversation,
-        dump,
-        filter: filter.clone(),
-    })
+    entries(session, Operation::List, Request::List, filter)
 }
 
 pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
-    let conversation = Conversation::new(session, Operation::ListAndZeroCounters, None);
-    let dump = conversation
-        .span
-        .in_scope(|| start(session, Request::ListAndZeroCounters))?;
+    let operation = Operation::ListAndZeroCounters;
+    entries(
+        session,
+        operation,
+        Request::ListAndZeroCounters,
+        &Filter::new(),
+    )
+}
+
+fn entries(
+    session: &Session,
+    operation: Operation,
+    request: Request,
+    filter: &Filter,
+) -> Result<Entries> {
+    let conversation = Conversation::new(session, operation, filter.zone_condition());
+    let span = conversation.span.clone();
+    let dump = span
+        .in_scope(|| start(session, operation, request))?
+        .within(span);
     Ok(Entries {
         conversation,
+        operation,
         dump,
-        filter: Filter::new(),
+        filter: filter.clone(),
     })
 }
 
@@ -153,7 +161,7 @@ pub(crate) fn visit<B>(
     let mut conversation = Conversation::new(session, Operation::List, filter.zone_condition());
     let span = conversation.span.clone();
     let _entered = span.enter();
-    let mut dump = start(session, Request::List)?;
+    let mut dump = start(session, Operation::List, Request::List)?;
     let mut visited = Visited {
         matched: 0,
         seen: 0,
@@ -161,11 +169,25 @@ pub(crate) fn visit<B>(
         incomplete: false,
         stopped: None,
     };
+    let done = walk(&mut dump, filter, &mut visitor, &mut visited);
+    let state = dump.state();
+    visited.incomplete = state.incomplete;
+    conversation.entries = visited.matched;
+    conversation.bytes = state.bytes;
+    done.map(|()| visited)
+}
+
+fn walk<B>(
+    dump: &mut Dump,
+    filter: &Filter,
+    visitor: &mut impl FnMut(EntryRef<'_>) -> ControlFlow<B>,
+    visited: &mut Visited<B>,
+) -> Result<()> {
     let everything = filter.is_empty();
     loop {
         let range = match dump.advance() {
             Ok(Some(range)) => range,
-            Ok(None) => break,
+            Ok(None) => return Ok(()),
             // Damage of a datagram's frame; the dump says that it is incomplete.
             Err(error) if error.is_malformed() => {
                 visited.malformed += 1;
@@ -181,7 +203,7 @@ pub(crate) fn visit<B>(
                 visited.matched += 1;
                 if let ControlFlow::Break(value) = visitor(entry) {
                     visited.stopped = Some(value);
-                    break;
+                    return Ok(());
                 }
             }
             Ok(None) => {}
@@ -191,9 +213,4 @@ pub(crate) fn visit<B>(
             }
         }
     }
-    let state = dump.state();
-    visited.incomplete = state.incomplete;
-    conversation.entries = visited.matched;
-    conversation.bytes = state.bytes;
-    Ok(visited)
 }

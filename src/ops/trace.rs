@@ -5,7 +5,8 @@ use std::time::Instant;
 use tracing::{Span, field::Empty};
 
 use super::Session;
-use crate::error::Operation;
+use crate::error::{Operation, Result};
+use crate::link::Link;
 use crate::model::Zone;
 
 /// A conversation's span; its figures are recorded when it ends.
@@ -37,6 +38,26 @@ impl Conversation {
             bytes: 0,
         }
     }
+}
+
+/// A conversation on a link of its own, from its span's beginning to its end.
+pub(super) fn converse<T>(
+    session: &Session,
+    operation: Operation,
+    zone: Option<Zone>,
+    entries: u64,
+    work: impl FnOnce(&mut Link) -> Result<T>,
+) -> Result<T> {
+    let mut conversation = Conversation::new(session, operation, zone);
+    conversation.entries = entries;
+    let span = conversation.span.clone();
+    span.in_scope(|| {
+        let mut link = session.pool.take()?;
+        let before = link.sent();
+        let result = work(&mut link);
+        conversation.bytes = link.sent() - before;
+        result
+    })
 }
 
 impl Drop for Conversation {

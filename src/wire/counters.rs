@@ -1,10 +1,10 @@
 //! `CTA_COUNTERS_ORIG`, `CTA_COUNTERS_REPLY`.
 
+use super::Malformed;
 use super::attr::{
     CTA_COUNTERS_BYTES, CTA_COUNTERS_PACKETS, CTA_COUNTERS32_BYTES, CTA_COUNTERS32_PACKETS,
 };
 use super::reader::Attrs;
-use crate::error::Malformed;
 use crate::model::Counters;
 
 pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Counters, Malformed> {

@@ -10,10 +10,9 @@ use crate::model::{Direction, EntryZone, Key, NewEntry, Status, Update, Zone};
 
 /// `CTA_ZONE`, left out for zone 0: a kernel without zones refuses the attribute.
 fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
-    if let EntryZone::Both(zone) = zone
-        && !zone.is_default()
-    {
-        w.be16(CTA_ZONE, zone.get());
+    match zone {
+        EntryZone::Both(zone) if !zone.is_default() => w.be16(CTA_ZONE, zone.get()),
+        _ => {}
     }
 }
 

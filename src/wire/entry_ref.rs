@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::Malformed;
 use super::attr::{
     CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_END, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
     CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
 };
 use super::reader::{Attr, Attrs, HEADER};
 use super::{counters, protoinfo, tuple};
-use crate::error::{Error, Malformed, Operation, Result};
+use crate::error::{Operation, Result};
 use crate::model::{Counters, Entry, EntryZone, ProtoInfo, Status, Tuple, Zone};
 
 /// Offset of the attributes in a message: after `struct nlmsghdr` and `struct nfgenmsg`.
@@ -164,7 +165,7 @@ impl<'a> EntryRef<'a> {
 }
 
 fn public<T>(decoded: Decoded<T>) -> Result<T> {
-    decoded.map_err(|malformed| Error::malformed(Operation::List, malformed))
+    decoded.map_err(|malformed| malformed.error(Operation::List))
 }
 
 impl EntryRef<'_> {

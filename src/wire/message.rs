@@ -4,8 +4,9 @@ use netlink_packet_core::{
     NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NlasIterator,
 };
 
-use super::Path;
-use crate::error::{Errno, Failure, Malformed};
+use super::Malformed;
+use super::attr::Path;
+use crate::error::{Errno, Failure};
 
 /// `struct nlmsghdr`
 pub(crate) const NETLINK_HEADER: usize = 16;

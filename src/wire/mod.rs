@@ -1,6 +1,6 @@
 //! Bytes to values and back, for ctnetlink's messages and attributes.
 //!
-//! The contract: any input gives a value or a [`Malformed`](crate::error::Malformed), never a
+//! The contract: any input gives a value or a [`Malformed`], never a
 //! panic; nothing is allocated in proportion to a length that the input merely claims; every
 //! decoder is linear in its input. An attribute that is not known is passed over. An attribute of a
 //! wrong size fails its message alone, and the error names the attribute's path and offset.
@@ -12,6 +12,7 @@ pub(crate) mod attr;
 mod counters;
 mod entry;
 mod entry_ref;
+mod malformed;
 mod message;
 mod protoinfo;
 mod reader;
@@ -20,8 +21,8 @@ mod stats;
 mod tuple;
 mod writer;
 
-pub(crate) use attr::Path;
 pub use entry_ref::EntryRef;
+pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
 pub(crate) use request::{
     Request, create, delete, dump, flush, get, portless_get, stats_request, update, upsert,

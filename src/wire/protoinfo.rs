@@ -1,5 +1,6 @@
 //! `CTA_PROTOINFO`.
 
+use super::Malformed;
 use super::attr::{
     CTA_PROTOINFO, CTA_PROTOINFO_DCCP, CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ, CTA_PROTOINFO_DCCP_ROLE,
     CTA_PROTOINFO_DCCP_STATE, CTA_PROTOINFO_SCTP, CTA_PROTOINFO_SCTP_STATE,
@@ -9,7 +10,6 @@ use super::attr::{
 };
 use super::reader::{Attr, Attrs};
 use super::writer::Writer;
-use crate::error::Malformed;
 use crate::model::{
     DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState, TcpFlagChange, TcpFlags,
     TcpInfo, TcpState,

@@ -1,7 +1,7 @@
 //! Walking attributes.
 
+use super::Malformed;
 use super::attr::Path;
-use crate::error::Malformed;
 
 /// Header of an attribute: length, type (`struct nlattr`).
 pub(crate) const HEADER: usize = 4;

@@ -1,9 +1,9 @@
 //! `IPCTNL_MSG_CT_GET_STATS`.
 
+use super::Malformed;
 use super::attr::{CTA_STATS_GLOBAL_ENTRIES, CTA_STATS_GLOBAL_MAX_ENTRIES, Path, Root};
 use super::entry_ref::{BODY, attributes};
 use super::reader::Attrs;
-use crate::error::Malformed;
 use crate::model::Count;
 
 pub(crate) fn decode_count(payload: &[u8]) -> Result<Count, Malformed> {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::Malformed;
 use super::attr::{
     CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT,
     CTA_PROTO_ICMP_CODE, CTA_PROTO_ICMP_ID, CTA_PROTO_ICMP_TYPE, CTA_PROTO_ICMPV6_CODE,
@@ -10,7 +11,6 @@ use super::attr::{
 };
 use super::reader::Attrs;
 use super::writer::Writer;
-use crate::error::Malformed;
 use crate::model::Addresses;
 use crate::model::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Protocol, Tuple, Zone};
 

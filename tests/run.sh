@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Installs what the tests need, and runs everything. A fresh Debian machine with a Rust toolchain
+# is enough. Root is not needed where user namespaces are allowed, apart from installing packages.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# What is run here, and the package that has it. `setpriv` and `unshare` are util-linux's.
+step "packages"
+missing=()
+while read -r program package; do
+    command -v "$program" >/dev/null 2>&1 || [ -x "/usr/sbin/$program" ] || missing+=("$package")
+done <<'NEEDED'
+cc gcc
+conntrack conntrack
+nft nftables
+ip iproute2
+setpriv util-linux
+unshare util-linux
+NEEDED
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || fail "install these and run again: ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+export PATH="$PATH:/usr/sbin:/sbin"
+for component in rustfmt clippy; do
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+
+step "format"
+cargo fmt --check
+
+step "clippy"
+cargo clippy --locked --all-targets --all-features -- -D warnings
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
+
+step "dependencies of a consumer"
+tree=$(cargo tree --locked --edges normal --prefix none --format '{p}')
+for crate in clap tokio serde; do
+    if grep -q "^$crate v" <<<"$tree"; then fail "default features pull in $crate"; fi
+done
+echo "no CLI, async or serde crate"
+
+# The tests make network namespaces of their own, which takes root or a user namespace.
+enter=()
+[ "$(id -u)" = 0 ] || enter=(unshare -Urn)
+
+step "unit and documentation tests"
+"${enter[@]}" cargo test --locked --all-features --lib --test tidy
+"${enter[@]}" cargo test --locked --all-features --doc
+
+# Builds a target and prints its executable.
+executable() {
+    cargo "$@" --locked --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
+step "kernel tests, $(uname -r)"
+kernel=$(executable test --no-run --test kernel)
+[ -x "$kernel" ] || fail "cannot build the kernel tests"
+if [ "$(id -u)" = 0 ]; then
+    "$kernel"
+    step "kernel tests as an unprivileged user, $(uname -r)"
+    # Where that user can read it.
+    public=$(mktemp -d)
+    trap 'rm -rf "$public"' EXIT
+    chmod 755 "$public"
+    install -m 755 "$kernel" "$public/kernel"
+    (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$public/kernel")
+else
+    unshare -Urn "$kernel"
+fi
+
+step "quickstart"
+quickstart=$(executable build --release --example quickstart)
+[ -x "$quickstart" ] || fail "cannot build the quickstart"
+"$quickstart"
+if [ "$(id -u)" = 0 ]; then
+    step "quickstart as an unprivileged user"
+    install -m 755 "$quickstart" "$public/quickstart"
+    (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$public/quickstart")
+fi
+
+step "benchmarks build"
+cargo bench --locked --no-run
+
+printf '\nall passed\n'
