@@ -1,4 +1,4 @@
-//! The clocks.
+//! The two clocks.
 
 use std::time::{Duration, Instant};
 
@@ -12,32 +12,32 @@ pub(crate) struct Time {
 }
 
 impl Time {
-    /// In seconds, by the clock on the wall.
+    /// Seconds by the clock on the wall.
     pub(crate) fn wall(&self) -> f64 {
         self.wall.as_secs_f64()
     }
 
-    /// In seconds that this thread was on a CPU.
+    /// Seconds that this thread was on a CPU, be it in the kernel or not.
     pub(crate) fn cpu(&self) -> f64 {
         self.cpu.as_secs_f64()
     }
 }
 
-/// How long this thread has been on a CPU.
-fn cpu() -> Result<Duration> {
-    // The kernel brings the figure up to date when it schedules.
+/// How long this thread has been on a CPU: `CLOCK_THREAD_CPUTIME_ID`, as a file.
+fn on_cpu() -> Result<Duration> {
+    // The file says what was known when the thread was scheduled last.
     nix::sched::sched_yield()?;
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let first = text.split_whitespace().next().ok_or("no schedstat")?;
+    let first = text.split_whitespace().next().ok_or("schedstat is empty")?;
     Ok(Duration::from_nanos(first.parse()?))
 }
 
-/// How long this took.
+/// Does it, and says how long it took.
 pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Time)> {
-    let before = cpu()?;
+    let before = on_cpu()?;
     let start = Instant::now();
     let value = work()?;
     let wall = start.elapsed();
-    let cpu = cpu()?.saturating_sub(before);
+    let cpu = on_cpu()?.saturating_sub(before);
     Ok((value, Time { wall, cpu }))
 }

@@ -26,13 +26,34 @@ pub(crate) fn interleave<const N: usize, const W: usize>(
     Ok(times)
 }
 
-fn best(times: &Times, of: fn(&Time) -> f64) -> f64 {
-    times.iter().map(of).fold(f64::INFINITY, f64::min)
+/// By which clock a work is compared with the floor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The measuring thread's time on a CPU.
+    Cpu,
+    /// The clock on the wall: what works in other threads or processes too.
+    Wall,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The best time.
+fn best(times: &Times) -> f64 {
+    times.iter().map(Time::wall).fold(f64::INFINITY, f64::min)
+}
+
+/// Each round's ratio to the floor of the same round, sorted.
+fn ratios(times: &Times, floor: &Times, clock: fn(&Time) -> f64) -> Vec<f64> {
+    let pairs = times.iter().zip(floor);
+    let mut ratios: Vec<f64> = pairs.map(|(a, b)| clock(a) / clock(b)).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios
+}
+
+/// The value with so many quarters of the others below it.
+fn quartile(sorted: &[f64], quarters: usize) -> f64 {
+    let position = sorted.len().saturating_sub(1) * quarters;
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    let (low, high) = (at(position / 4), at(position.div_ceil(4)));
+    f64::midpoint(low, high)
 }
 
 /// What was measured, in the order of the table.
@@ -43,68 +64,53 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn line(&mut self, name: &str, times: &Times, rest: &str) {
-        let middle = median(times.iter().map(Time::wall).collect());
-        self.lines.push(format!(
-            "{name:<38} {:>9.1} {:>9.1}{rest}",
-            best(times, Time::wall) * 1e3,
-            middle * 1e3
-        ));
-    }
-
-    fn ratio(&mut self, name: &str, target: Option<f64>, times: &Times, floor: &Times) {
-        let ratio = best(times, Time::wall) / best(floor, Time::wall);
-        let pairs = times.iter().zip(floor);
-        let each = median(
-            pairs
-                .map(|(time, floor)| time.wall() / floor.wall())
-                .collect(),
-        );
-        let cpu = best(times, Time::cpu) / best(floor, Time::cpu);
-        let cpu_each = median(
-            times
-                .iter()
-                .zip(floor)
-                .map(|(a, b)| a.cpu() / b.cpu())
-                .collect(),
-        );
-        let verdict = match target {
-            Some(target) if ratio <= target => format!("   <= {target:.2}  met"),
-            Some(target) => format!("   <= {target:.2}  MISSED"),
-            None => String::new(),
-        };
-        self.line(
-            name,
-            times,
-            &format!(" {ratio:>7.3} {each:>7.3} {cpu:>7.3} {cpu_each:>7.3}{verdict}"),
-        );
-        self.ratios.push(format!("ratio {name} {ratio:.3}"));
-    }
-
     /// What the following are compared with.
     pub(crate) fn floor(&mut self, name: &str, times: &Times) {
-        self.line(name, times, "   1.000");
+        let best = best(times) * 1e3;
+        self.lines.push(format!("{name:<37} {best:>8.1}   1.000"));
     }
 
-    /// What must not be slower than this many times the floor.
-    pub(crate) fn ours(&mut self, name: &str, target: f64, times: &Times, floor: &Times) {
-        self.ratio(name, Some(target), times, floor);
-    }
-
-    /// What there is besides.
-    pub(crate) fn peer(&mut self, name: &str, times: &Times, floor: &Times) {
-        self.ratio(name, None, times, floor);
+    /// What must not take more than `target` times the floor, if there is a target.
+    pub(crate) fn ratio(
+        &mut self,
+        name: &str,
+        target: Option<f64>,
+        by: By,
+        times: &Times,
+        floor: &Times,
+    ) {
+        let wall = ratios(times, floor, Time::wall);
+        let (rounds, cpu) = match by {
+            By::Cpu => {
+                let rounds = ratios(times, floor, Time::cpu);
+                let cpu = format!("{:.3}", quartile(&rounds, 2));
+                (rounds, cpu)
+            }
+            By::Wall => (wall.clone(), "-".to_owned()),
+        };
+        let [low, main, high] = [1, 2, 3].map(|quarters| quartile(&rounds, quarters));
+        let verdict = match target {
+            Some(target) if main <= target => format!("  <= {target:.2}  met"),
+            Some(target) => format!("  <= {target:.2}  MISSED"),
+            None => String::new(),
+        };
+        let best = best(times) * 1e3;
+        self.lines.push(format!(
+            "{name:<37} {best:>8.1} {cpu:>7} {:>7.3}  {low:.2}-{high:.2}{verdict}",
+            quartile(&wall, 2)
+        ));
+        self.ratios.push(format!("ratio {name} {main:.3}"));
     }
 
     /// What could not be measured.
     pub(crate) fn absent(&mut self, name: &str, why: &str) {
-        self.lines.push(format!("{name:<38} {why}"));
+        self.lines.push(format!("{name:<37} {why}"));
     }
 
     pub(crate) fn print(&self) {
         println!(
-            "{:<38} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7}  target",
-            "", "best ms", "median ms", "ratio", "median", "cpu", "cpumed"
+            "{:<37} {:>8} {:>7} {:>7}  {:<9}  target",
+            "", "best ms", "cpu", "wall", "rounds"
         );
         for line in &self.lines {
             println!("{line}");

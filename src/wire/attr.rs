@@ -14,9 +14,6 @@ numbers!(CTA:
     CTA_MARK = 8, CTA_COUNTERS_ORIG = 9, CTA_COUNTERS_REPLY = 10, CTA_USE = 11, CTA_ID = 12,
     CTA_ZONE = 18, CTA_MARK_MASK = 21,
 );
-/// One more than the largest top-level attribute that is looked at.
-pub(crate) const CTA_END: usize = 28;
-
 numbers!(TUPLE: CTA_TUPLE_IP = 1, CTA_TUPLE_PROTO = 2, CTA_TUPLE_ZONE = 3);
 numbers!(IP: CTA_IP_V4_SRC = 1, CTA_IP_V4_DST = 2, CTA_IP_V6_SRC = 3, CTA_IP_V6_DST = 4);
 numbers!(PROTO:
@@ -45,13 +42,16 @@ numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 
 /// Where an attribute stands: the numbers from the top level down, at most three.
 ///
-/// Kept as numbers, so that walking costs nothing; names are found only when an error is printed.
+/// Kept as numbers in one word, so that walking costs next to nothing; names are found only when an
+/// error is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Path {
-    numbers: [u16; 3],
-    depth: u8,
-    root: Root,
-}
+pub(crate) struct Path(u64);
+
+/// An attribute's number has 14 bits; the rest of the word has the depth and the root.
+const NUMBER_BITS: u32 = 14;
+const DEPTH_SHIFT: u32 = 56;
+const ROOT_SHIFT: u32 = 60;
+const DEPTH_MAX: u64 = 3;
 
 /// Which message the top-level numbers belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -63,24 +63,28 @@ pub(crate) enum Root {
 
 impl Path {
     pub(crate) const fn root(root: Root) -> Self {
-        Self {
-            numbers: [0; 3],
-            depth: 0,
-            root,
-        }
+        Self((root as u64) << ROOT_SHIFT)
     }
 
     #[inline]
-    pub(crate) const fn join(mut self, kind: u16) -> Self {
-        if (self.depth as usize) < self.numbers.len() {
-            self.numbers[self.depth as usize] = kind;
-            self.depth += 1;
-        }
-        self
+    pub(crate) const fn join(self, kind: u16) -> Self {
+        const NUMBERS: u64 = (1 << (DEPTH_MAX as u32 * NUMBER_BITS)) - 1;
+        let numbers = (self.0 << NUMBER_BITS | kind as u64) & NUMBERS;
+        Self((self.0 & !NUMBERS) + (1 << DEPTH_SHIFT) | numbers)
     }
 
-    fn parts(&self) -> &[u16] {
-        self.numbers.get(..self.depth.into()).unwrap_or_default()
+    /// The numbers, from the top level down.
+    fn parts(self) -> impl Iterator<Item = u16> {
+        let depth = (self.0 >> DEPTH_SHIFT & 0xf).min(DEPTH_MAX);
+        (0..depth).rev().map(move |level| {
+            #[allow(clippy::cast_possible_truncation, reason = "masked to 14 bits")]
+            let number = (self.0 >> (level * u64::from(NUMBER_BITS))) as u16;
+            number & ((1 << NUMBER_BITS) - 1)
+        })
+    }
+
+    fn is_of(self, root: Root) -> bool {
+        self.0 >> ROOT_SHIFT == root as u64
     }
 }
 
@@ -93,30 +97,30 @@ impl fmt::Debug for Path {
 /// `CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC`
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table: &[(u16, &str)] = match self.root {
-            Root::Entry => CTA,
-            Root::Stats => STATS,
-        };
-        if self.depth == 0 {
-            return f.write_str("message");
-        }
-        for (level, number) in self.parts().iter().enumerate() {
-            let dot = if level == 0 { "" } else { "." };
-            match table.iter().find(|(n, _)| n == number) {
+        let mut table = if self.is_of(Root::Stats) { STATS } else { CTA };
+        let mut above: Vec<u16> = Vec::new();
+        for number in self.parts() {
+            let dot = if above.is_empty() { "" } else { "." };
+            match table.iter().find(|(n, _)| *n == number) {
                 Some((_, name)) => write!(f, "{dot}{name}")?,
                 None => write!(f, "{dot}{number}")?,
             }
-            table = match (self.root, self.parts().get(..=level)) {
-                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY])) => TUPLE,
-                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_IP])) => IP,
-                (Root::Entry, Some([CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_PROTO])) => PROTO,
-                (Root::Entry, Some([CTA_PROTOINFO])) => PROTOINFO,
-                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_TCP])) => TCP,
-                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_DCCP])) => DCCP,
-                (Root::Entry, Some([CTA_PROTOINFO, CTA_PROTOINFO_SCTP])) => SCTP,
-                (Root::Entry, Some([CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY])) => COUNTERS,
+            above.push(number);
+            table = match above[..] {
+                _ if !self.is_of(Root::Entry) => &[],
+                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY] => TUPLE,
+                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_IP] => IP,
+                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_PROTO] => PROTO,
+                [CTA_PROTOINFO] => PROTOINFO,
+                [CTA_PROTOINFO, CTA_PROTOINFO_TCP] => TCP,
+                [CTA_PROTOINFO, CTA_PROTOINFO_DCCP] => DCCP,
+                [CTA_PROTOINFO, CTA_PROTOINFO_SCTP] => SCTP,
+                [CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY] => COUNTERS,
                 _ => &[],
             };
+        }
+        if above.is_empty() {
+            f.write_str("message")?;
         }
         Ok(())
     }

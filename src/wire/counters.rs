@@ -9,7 +9,7 @@ use crate::model::Counters;
 
 pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Counters, Malformed> {
     let (mut packets, mut bytes) = (None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_COUNTERS_PACKETS => packets = Some(attrs.be64(attr)?),
             CTA_COUNTERS_BYTES => bytes = Some(attrs.be64(attr)?),
@@ -19,6 +19,7 @@ pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Counters, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     match (packets, bytes) {
         (Some(packets), Some(bytes)) => Ok(Counters { packets, bytes }),
         _ => Err(attrs.lacks("packets or bytes are missing")),

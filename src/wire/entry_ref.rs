@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Malformed;
 use super::attr::{
-    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_END, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
+    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
     CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
 };
-use super::reader::{Attr, Attrs, HEADER};
+use super::reader::{Attr, Attrs, HEADER, split};
 use super::{counters, protoinfo, tuple};
 use crate::error::{Operation, Result};
 use crate::model::{Counters, Entry, EntryZone, ProtoInfo, Status, Tuple, Zone};
@@ -18,12 +18,68 @@ pub(super) const BODY: u32 = 20;
 type Decoded<T> = std::result::Result<T, Malformed>;
 
 /// The attributes of a message's payload.
+#[inline]
 pub(super) fn attributes(payload: &[u8]) -> Decoded<&[u8]> {
-    payload.get(4..).ok_or(Malformed {
+    match payload.get(4..) {
+        Some(attributes) => Ok(attributes),
+        None => Err(Malformed {
+            path: Path::default(),
+            offset: 16,
+            problem: "the nfnetlink header is cut off",
+        }),
+    }
+}
+
+/// Where a value stands in its message.
+fn offset(body: &[u8], value: &[u8]) -> u32 {
+    // The value is a part of the body, so this counts what comes before it.
+    let before = (value.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+    BODY.saturating_add(u32::try_from(before).unwrap_or(u32::MAX))
+}
+
+// Out of line, and by values, so that what calls them stays in registers.
+
+#[cold]
+#[inline(never)]
+fn wrong(body: &[u8], kind: u16, value: &[u8], problem: &'static str) -> Malformed {
+    Malformed {
+        path: Path::default().join(kind),
+        offset: offset(body, value),
+        problem,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_tuple(kind: u16) -> Malformed {
+    Malformed {
         path: Path::default(),
-        offset: 16,
-        problem: "the nfnetlink header is cut off",
-    })
+        offset: BODY,
+        problem: if kind == CTA_TUPLE_ORIG {
+            "CTA_TUPLE_ORIG is missing"
+        } else {
+            "CTA_TUPLE_REPLY is missing"
+        },
+    }
+}
+
+/// A tuple that is not of the usual layout.
+#[inline(never)]
+fn any_tuple(body: &[u8], kind: u16, value: &[u8]) -> Decoded<Tuple> {
+    let at = offset(body, value);
+    tuple::decode(Attr { kind, at, value }).map(|(tuple, _)| tuple)
+}
+
+/// What is wrong with attributes that cannot be walked to their end.
+#[cold]
+#[inline(never)]
+fn damage(body: &[u8]) -> Malformed {
+    let mut attrs = Attrs::new(body, BODY, Path::default());
+    while attrs.next().is_some() {}
+    match attrs.finish() {
+        Err(malformed) => malformed,
+        Ok(()) => attrs.lacks("the attributes are damaged"),
+    }
 }
 
 /// An entry that lies in the receive buffer: each field is decoded when it is asked for, and
@@ -35,72 +91,142 @@ pub(super) fn attributes(payload: &[u8]) -> Decoded<&[u8]> {
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a> {
     body: &'a [u8],
-    /// Where the value of each top-level attribute begins in `body`; 0 where there is none.
-    index: [u16; CTA_END],
+}
+
+/// What a message has of a kind of attribute.
+enum Found<'a> {
+    Value(&'a [u8]),
+    Absent,
+    Damage,
+}
+
+/// The first attribute of a kind.
+#[inline]
+fn find(region: &[u8], kind: u16) -> Found<'_> {
+    let mut rest = region;
+    while let Some(header) = rest.first_chunk::<HEADER>() {
+        let (length, found) = split(*header);
+        let padded = (length + 3) & !3;
+        if padded > rest.len() || length < HEADER {
+            // Damage, unless it is the last attribute, which may lack its padding.
+            return match rest.get(HEADER..length) {
+                Some(value) if found == kind => Found::Value(value),
+                Some(_) => Found::Absent,
+                None => Found::Damage,
+            };
+        }
+        if found == kind {
+            return Found::Value(&rest[HEADER..length]);
+        }
+        rest = &rest[padded..];
+    }
+    if rest.is_empty() {
+        Found::Absent
+    } else {
+        Found::Damage
+    }
 }
 
 impl<'a> EntryRef<'a> {
     /// From what follows the netlink header.
     #[inline]
     pub(crate) fn decode(payload: &'a [u8]) -> Decoded<Self> {
-        let body = attributes(payload)?;
-        let mut index = [0_u16; CTA_END];
-        let mut attrs = Attrs::new(body, BODY, Path::default());
-        while let Some(attr) = attrs.next()? {
-            if let Some(slot) = index.get_mut(usize::from(attr.kind)) {
-                *slot = u16::try_from(attr.at - BODY)
-                    .map_err(|_| attrs.wrong(attr, "the message is longer than 65535 bytes"))?;
-            }
-        }
-        Ok(Self { body, index })
-    }
-
-    fn attrs(&self) -> Attrs<'a> {
-        Attrs::new(self.body, BODY, Path::default())
-    }
-
-    #[inline]
-    fn attr(&self, kind: u16) -> Option<Attr<'a>> {
-        let at = usize::from(*self.index.get(usize::from(kind))?);
-        let header = self.body.get(at.checked_sub(HEADER)?..at)?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        Some(Attr {
-            kind,
-            value: self.body.get(at..at - HEADER + length)?,
-            at: BODY + u32::from(self.index[usize::from(kind)]),
+        Ok(Self {
+            body: attributes(payload)?,
         })
     }
 
     #[inline]
-    fn be32(&self, kind: u16) -> Decoded<Option<u32>> {
-        self.attr(kind)
-            .map(|attr| self.attrs().be32(attr))
-            .transpose()
+    fn attrs(&self) -> Attrs<'a> {
+        Attrs::new(self.body, BODY, Path::default())
     }
 
-    fn tuple(&self, kind: u16) -> Decoded<(Tuple, Option<Zone>)> {
-        match self.attr(kind) {
-            Some(attr) => tuple::decode(self.attrs().nested(attr)),
-            None => Err(self.attrs().lacks(if kind == CTA_TUPLE_ORIG {
-                "CTA_TUPLE_ORIG is missing"
-            } else {
-                "CTA_TUPLE_REPLY is missing"
-            })),
+    /// The value of the first attribute of a kind. `None` only when the whole message was looked at.
+    ///
+    /// There is no index of the attributes: the kernel puts what is asked for most (tuples, zone,
+    /// status, mark) first, so a walk to it is shorter than one to the message's end.
+    #[inline]
+    fn value(self, kind: u16) -> Decoded<Option<&'a [u8]>> {
+        match find(self.body, kind) {
+            Found::Value(value) => Ok(Some(value)),
+            Found::Absent => Ok(None),
+            Found::Damage => Err(damage(self.body)),
+        }
+    }
+
+    /// With where it stands, for decoders that walk on.
+    fn attr(self, kind: u16) -> Decoded<Option<Attr<'a>>> {
+        Ok(self.value(kind)?.map(|value| Attr {
+            kind,
+            at: offset(self.body, value),
+            value,
+        }))
+    }
+
+    #[inline]
+    fn be32(self, kind: u16) -> Decoded<Option<u32>> {
+        match self.value(kind)? {
+            None => Ok(None),
+            Some(value) => match value.try_into() {
+                Ok(bytes) => Ok(Some(u32::from_be_bytes(bytes))),
+                Err(_) => Err(wrong(self.body, kind, value, "not 4 bytes long")),
+            },
+        }
+    }
+
+    #[inline]
+    fn tuple(self, kind: u16) -> Decoded<Tuple> {
+        let Some(value) = self.value(kind)? else {
+            return Err(no_tuple(kind));
+        };
+        match tuple::usual(value) {
+            Some(tuple) => Ok(tuple),
+            None => any_tuple(self.body, kind, value),
         }
     }
 
     fn tuple_zone(&self, kind: u16) -> Decoded<Option<Zone>> {
-        match self.attr(kind) {
+        match self.attr(kind)? {
             Some(attr) => tuple::decode_zone(self.attrs().nested(attr)),
             None => Ok(None),
         }
     }
 
-    fn join_zone(&self, orig: Option<Zone>, reply: Option<Zone>) -> Decoded<EntryZone> {
-        let both = match self.attr(CTA_ZONE) {
-            Some(attr) => Some(Zone::new(self.attrs().be16(attr)?)),
-            None => None,
-        };
+    #[inline]
+    pub(crate) fn try_orig(&self) -> Decoded<Tuple> {
+        self.tuple(CTA_TUPLE_ORIG)
+    }
+
+    #[inline]
+    pub(crate) fn try_reply(&self) -> Decoded<Tuple> {
+        self.tuple(CTA_TUPLE_REPLY)
+    }
+
+    #[inline]
+    pub(crate) fn try_zone(&self) -> Decoded<EntryZone> {
+        // The kernel gives a zone once (`ctnetlink_dump_zone_id`); whether somebody else gave it
+        // twice is looked at when the whole entry is decoded.
+        match self.value(CTA_ZONE)? {
+            None => self.direction_zone(),
+            Some(value) => match value.try_into() {
+                Ok(bytes) => Ok(EntryZone::Both(Zone::new(u16::from_be_bytes(bytes)))),
+                Err(_) => Err(wrong(self.body, CTA_ZONE, value, "not 2 bytes long")),
+            },
+        }
+    }
+
+    fn direction_zone(&self) -> Decoded<EntryZone> {
+        let orig = self.tuple_zone(CTA_TUPLE_ORIG)?;
+        let reply = self.tuple_zone(CTA_TUPLE_REPLY)?;
+        self.join_zone(None, orig, reply)
+    }
+
+    fn join_zone(
+        &self,
+        both: Option<Zone>,
+        orig: Option<Zone>,
+        reply: Option<Zone>,
+    ) -> Decoded<EntryZone> {
         match (both, orig, reply) {
             (None, None, None) => Ok(EntryZone::default()),
             (Some(zone), None, None) => Ok(EntryZone::Both(zone)),
@@ -110,91 +236,148 @@ impl<'a> EntryRef<'a> {
         }
     }
 
-    pub(crate) fn try_orig(&self) -> Decoded<Tuple> {
-        Ok(self.tuple(CTA_TUPLE_ORIG)?.0)
-    }
-
-    pub(crate) fn try_reply(&self) -> Decoded<Tuple> {
-        Ok(self.tuple(CTA_TUPLE_REPLY)?.0)
-    }
-
-    pub(crate) fn try_zone(&self) -> Decoded<EntryZone> {
-        self.join_zone(
-            self.tuple_zone(CTA_TUPLE_ORIG)?,
-            self.tuple_zone(CTA_TUPLE_REPLY)?,
-        )
-    }
-
+    #[inline]
     pub(crate) fn try_status(&self) -> Decoded<Option<Status>> {
         Ok(self.be32(CTA_STATUS)?.map(Status::from_bits_retain))
     }
 
+    #[inline]
     pub(crate) fn try_mark(&self) -> Decoded<Option<u32>> {
         self.be32(CTA_MARK)
     }
 
     fn try_proto_info(&self) -> Decoded<Option<ProtoInfo>> {
-        match self.attr(CTA_PROTOINFO) {
+        match self.attr(CTA_PROTOINFO)? {
             Some(attr) => protoinfo::decode(self.attrs().nested(attr)),
             None => Ok(None),
         }
     }
 
     fn try_counters(&self, kind: u16) -> Decoded<Option<Counters>> {
-        self.attr(kind)
-            .map(|attr| counters::decode(self.attrs().nested(attr)))
-            .transpose()
+        match self.attr(kind)? {
+            Some(attr) => counters::decode(self.attrs().nested(attr)).map(Some),
+            None => Ok(None),
+        }
     }
 
+    /// All fields in one walk. Of an attribute that is given twice, which no kernel does, the first
+    /// counts.
     pub(crate) fn try_entry(&self) -> Decoded<Entry> {
-        let (orig, orig_zone) = self.tuple(CTA_TUPLE_ORIG)?;
-        let (reply, reply_zone) = self.tuple(CTA_TUPLE_REPLY)?;
+        let (mut orig, mut reply) = (None, None);
+        let (mut orig_zone, mut reply_zone, mut both) = (None, None, None);
+        let (mut status, mut timeout, mut mark) = (None, None, None);
+        let (mut id, mut use_count) = (None, None);
+        let (mut info, mut orig_counters, mut reply_counters) = (None, None, None);
+        let mut attrs = self.attrs();
+        while let Some(attr) = attrs.next() {
+            match attr.kind {
+                CTA_TUPLE_ORIG if orig.is_none() => match tuple::usual(attr.value) {
+                    Some(tuple) => orig = Some(tuple),
+                    None => {
+                        let (tuple, zone) = tuple::decode(attr)?;
+                        (orig, orig_zone) = (Some(tuple), zone);
+                    }
+                },
+                CTA_TUPLE_REPLY if reply.is_none() => match tuple::usual(attr.value) {
+                    Some(tuple) => reply = Some(tuple),
+                    None => {
+                        let (tuple, zone) = tuple::decode(attr)?;
+                        (reply, reply_zone) = (Some(tuple), zone);
+                    }
+                },
+                CTA_ZONE if both.is_none() => both = Some(Zone::new(attrs.be16(attr)?)),
+                CTA_STATUS if status.is_none() => status = Some(attrs.be32(attr)?),
+                CTA_TIMEOUT if timeout.is_none() => timeout = Some(attrs.be32(attr)?),
+                CTA_MARK if mark.is_none() => mark = Some(attrs.be32(attr)?),
+                CTA_ID if id.is_none() => id = Some(attrs.be32(attr)?),
+                CTA_USE if use_count.is_none() => use_count = Some(attrs.be32(attr)?),
+                CTA_PROTOINFO if info.is_none() => {
+                    info = protoinfo::decode(attrs.nested(attr))?;
+                }
+                CTA_COUNTERS_ORIG if orig_counters.is_none() => {
+                    orig_counters = Some(counters::decode(attrs.nested(attr))?);
+                }
+                CTA_COUNTERS_REPLY if reply_counters.is_none() => {
+                    reply_counters = Some(counters::decode(attrs.nested(attr))?);
+                }
+                _ => {}
+            }
+        }
+        attrs.finish()?;
+        let Some(orig) = orig else {
+            return Err(no_tuple(CTA_TUPLE_ORIG));
+        };
+        let Some(reply) = reply else {
+            return Err(no_tuple(CTA_TUPLE_REPLY));
+        };
         Ok(Entry {
-            zone: self.join_zone(orig_zone, reply_zone)?,
-            status: self.try_status()?,
-            timeout: self.be32(CTA_TIMEOUT)?,
-            mark: self.be32(CTA_MARK)?,
-            id: self.be32(CTA_ID)?,
-            use_count: self.be32(CTA_USE)?,
-            proto_info: self.try_proto_info()?,
-            orig_counters: self.try_counters(CTA_COUNTERS_ORIG)?,
-            reply_counters: self.try_counters(CTA_COUNTERS_REPLY)?,
-            ..Entry::new(orig, reply)
+            orig,
+            reply,
+            zone: self.join_zone(both, orig_zone, reply_zone)?,
+            status: status.map(Status::from_bits_retain),
+            timeout,
+            mark,
+            id,
+            use_count,
+            proto_info: info,
+            orig_counters,
+            reply_counters,
         })
     }
 }
 
+#[inline]
 fn public<T>(decoded: Decoded<T>) -> Result<T> {
-    decoded.map_err(|malformed| malformed.error(Operation::List))
+    match decoded {
+        Ok(value) => Ok(value),
+        Err(malformed) => Err(malformed.error(Operation::List)),
+    }
+}
+
+impl<'a> EntryRef<'a> {
+    /// From a message of ctnetlink (`IPCTNL_MSG_CT_NEW`) that was received by other means: what
+    /// follows the netlink header, which is `struct nfgenmsg` and the attributes.
+    ///
+    /// # Errors
+    /// When it is shorter than `struct nfgenmsg`. Fields are decoded when they are asked for.
+    #[inline]
+    pub fn parse(payload: &'a [u8]) -> Result<Self> {
+        public(Self::decode(payload))
+    }
 }
 
 impl EntryRef<'_> {
     /// The tuple of the packets that began the flow.
     #[doc(alias = "CTA_TUPLE_ORIG")]
+    #[inline]
     pub fn orig(&self) -> Result<Tuple> {
         public(self.try_orig())
     }
 
     /// The tuple of the packets that answer.
     #[doc(alias = "CTA_TUPLE_REPLY")]
+    #[inline]
     pub fn reply(&self) -> Result<Tuple> {
         public(self.try_reply())
     }
 
     /// The zone, and the directions in which it holds.
     #[doc(alias = "CTA_ZONE")]
+    #[inline]
     pub fn zone(&self) -> Result<EntryZone> {
         public(self.try_zone())
     }
 
     /// Status bits.
     #[doc(alias = "CTA_STATUS")]
+    #[inline]
     pub fn status(&self) -> Result<Option<Status>> {
         public(self.try_status())
     }
 
     /// What is left of the time-out.
     #[doc(alias = "CTA_TIMEOUT")]
+    #[inline]
     pub fn timeout(&self) -> Result<Option<Duration>> {
         let seconds = public(self.be32(CTA_TIMEOUT))?;
         Ok(seconds.map(|secs| Duration::from_secs(secs.into())))
@@ -202,18 +385,21 @@ impl EntryRef<'_> {
 
     /// The mark.
     #[doc(alias = "CTA_MARK")]
+    #[inline]
     pub fn mark(&self) -> Result<Option<u32>> {
         public(self.try_mark())
     }
 
     /// The kernel's id of this very entry.
     #[doc(alias = "CTA_ID")]
+    #[inline]
     pub fn id(&self) -> Result<Option<u32>> {
         public(self.be32(CTA_ID))
     }
 
     /// The kernel's reference count.
     #[doc(alias = "CTA_USE")]
+    #[inline]
     pub fn use_count(&self) -> Result<Option<u32>> {
         public(self.be32(CTA_USE))
     }

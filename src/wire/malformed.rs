@@ -19,6 +19,7 @@ pub(crate) struct Malformed {
 impl Malformed {
     /// As the public error of an operation.
     #[cold]
+    #[inline(never)]
     pub(crate) fn error(self, operation: Operation) -> Error {
         Error::malformed(operation, self.offset, self.to_string())
     }

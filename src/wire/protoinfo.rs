@@ -18,7 +18,7 @@ use crate::model::{
 /// `None` for a protocol that is not known here.
 pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Option<ProtoInfo>, Malformed> {
     let mut info = None;
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_PROTOINFO_TCP => info = Some(ProtoInfo::Tcp(decode_tcp(attrs.nested(attr))?)),
             CTA_PROTOINFO_DCCP => info = Some(ProtoInfo::Dccp(decode_dccp(attrs.nested(attr))?)),
@@ -26,6 +26,7 @@ pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Option<ProtoInfo>, Malforme
             _ => {}
         }
     }
+    attrs.finish()?;
     Ok(info)
 }
 
@@ -40,7 +41,7 @@ fn decode_flags(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<TcpFlagChange, Malf
 
 fn decode_tcp(mut attrs: Attrs<'_>) -> Result<TcpInfo, Malformed> {
     let mut info = TcpInfo::default();
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_PROTOINFO_TCP_STATE => info.state = Some(TcpState::from_raw(attrs.u8(attr)?)),
             CTA_PROTOINFO_TCP_WSCALE_ORIGINAL => info.orig_window_scale = Some(attrs.u8(attr)?),
@@ -52,12 +53,13 @@ fn decode_tcp(mut attrs: Attrs<'_>) -> Result<TcpInfo, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     Ok(info)
 }
 
 fn decode_dccp(mut attrs: Attrs<'_>) -> Result<DccpInfo, Malformed> {
     let (mut state, mut role, mut handshake_seq) = (None, None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_PROTOINFO_DCCP_STATE => state = Some(DccpState::from_raw(attrs.u8(attr)?)),
             CTA_PROTOINFO_DCCP_ROLE => role = Some(DccpRole::from_raw(attrs.u8(attr)?)),
@@ -65,6 +67,7 @@ fn decode_dccp(mut attrs: Attrs<'_>) -> Result<DccpInfo, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     let Some(state) = state else {
         return Err(attrs.lacks("CTA_PROTOINFO_DCCP_STATE is missing"));
     };
@@ -77,7 +80,7 @@ fn decode_dccp(mut attrs: Attrs<'_>) -> Result<DccpInfo, Malformed> {
 
 fn decode_sctp(mut attrs: Attrs<'_>) -> Result<SctpInfo, Malformed> {
     let (mut state, mut orig_vtag, mut reply_vtag) = (None, None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_PROTOINFO_SCTP_STATE => state = Some(SctpState::from_raw(attrs.u8(attr)?)),
             CTA_PROTOINFO_SCTP_VTAG_ORIGINAL => orig_vtag = Some(attrs.be32(attr)?),
@@ -85,6 +88,7 @@ fn decode_sctp(mut attrs: Attrs<'_>) -> Result<SctpInfo, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     let Some(state) = state else {
         return Err(attrs.lacks("CTA_PROTOINFO_SCTP_STATE is missing"));
     };

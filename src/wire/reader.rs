@@ -8,34 +8,59 @@ pub(crate) const HEADER: usize = 4;
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` say nothing that the number does not.
 const TYPE_MASK: u16 = netlink_packet_core::NLA_TYPE_MASK;
 
+/// Length and number of a header, by one load: byte by byte the compiler would do it.
+#[inline]
+pub(super) fn split(header: [u8; HEADER]) -> (usize, u16) {
+    let word = u32::from_ne_bytes(header);
+    let (first, second) = (word & 0xffff, word >> 16);
+    let (length, kind) = if cfg!(target_endian = "little") {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits each")]
+    let kind = kind as u16 & TYPE_MASK;
+    (length as usize, kind)
+}
+
 /// An attribute: its number, its bytes, and where it stood.
 #[derive(Clone, Copy)]
 pub(crate) struct Attr<'a> {
     pub(crate) kind: u16,
-    pub(crate) value: &'a [u8],
     /// Offset of the value in the message.
     pub(crate) at: u32,
+    pub(crate) value: &'a [u8],
 }
 
 /// The attributes of a region of a message, one after the other.
+///
+/// ```text
+/// while let Some(attr) = attrs.next() { .. }
+/// attrs.finish()?;   // whether the walk ended because of damage
+/// ```
+/// Damage is kept aside, so that a step of the walk passes no more than an attribute: this loop is
+/// the hottest of the crate.
 #[derive(Clone, Copy)]
 pub(crate) struct Attrs<'a> {
-    rest: &'a [u8],
-    /// Offset in the message of the region's end, so that only errors compute offsets.
-    end: u32,
+    region: &'a [u8],
+    /// How far the walk has come in the region.
+    next: usize,
+    /// Where the region stands in its message.
+    at: u32,
     path: Path,
+    damage: Option<&'static str>,
 }
 
 impl<'a> Attrs<'a> {
     /// `at`: where `region` stands in its message.
     #[inline]
     pub(crate) fn new(region: &'a [u8], at: u32, path: Path) -> Self {
-        // A netlink message is at most 4 GiB long; an offset that does not fit is only shown wrong.
-        let end = at.saturating_add(u32::try_from(region.len()).unwrap_or(u32::MAX));
         Self {
-            rest: region,
-            end,
+            region,
+            next: 0,
+            at,
             path,
+            damage: None,
         }
     }
 
@@ -45,57 +70,70 @@ impl<'a> Attrs<'a> {
         Self::new(outer.value, outer.at, self.path.join(outer.kind))
     }
 
+    /// A netlink message is at most 4 GiB long; an offset that does not fit is only shown wrong.
     #[inline]
-    fn offset(&self) -> u32 {
-        self.end
-            .saturating_sub(u32::try_from(self.rest.len()).unwrap_or(u32::MAX))
-    }
-
-    #[cold]
-    fn malformed(&self, problem: &'static str) -> Malformed {
-        Malformed {
-            path: self.path,
-            offset: self.offset(),
-            problem,
-        }
+    fn offset(&self, within: usize) -> u32 {
+        #[allow(clippy::cast_possible_truncation, reason = "see above")]
+        let within = within as u32;
+        self.at.wrapping_add(within)
     }
 
     /// The error of an attribute that this walk gave.
-    #[cold]
+    #[inline]
     pub(crate) fn wrong(&self, attr: Attr<'_>, problem: &'static str) -> Malformed {
-        Malformed {
-            path: self.path.join(attr.kind),
-            offset: attr.at,
-            problem,
-        }
+        malformed(self.path.join(attr.kind), attr.at, problem)
     }
 
     /// The error of a region that lacks something.
-    #[cold]
+    #[inline]
     pub(crate) fn lacks(&self, problem: &'static str) -> Malformed {
-        self.malformed(problem)
+        let within = self.next.min(self.region.len());
+        malformed(self.path, self.offset(within), problem)
     }
 
+    /// The next attribute; `None` at the end, or where the region is damaged.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<Attr<'a>>, Malformed> {
-        let Some((header, body)) = self.rest.split_first_chunk::<HEADER>() else {
-            if self.rest.is_empty() {
-                return Ok(None);
+    pub(crate) fn next(&mut self) -> Option<Attr<'a>> {
+        let rest = self.region.get(self.next..)?;
+        let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
+            if !rest.is_empty() {
+                self.damage = Some("an attribute's header is cut off");
             }
-            return Err(self.malformed("an attribute's header is cut off"));
+            return None;
         };
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & TYPE_MASK;
-        let Some(size) = length.checked_sub(HEADER) else {
-            return Err(self.malformed("an attribute is shorter than its header"));
+        let (length, kind) = split(*header);
+        let Some(value) = length.checked_sub(HEADER).and_then(|size| body.get(..size)) else {
+            self.damage = Some(if length < HEADER {
+                "an attribute is shorter than its header"
+            } else {
+                "an attribute is longer than what holds it"
+            });
+            return None;
         };
-        let Some(value) = body.get(..size) else {
-            return Err(self.malformed("an attribute is longer than what holds it"));
-        };
-        let at = self.offset().saturating_add(4);
+        let at = self.offset(self.next + HEADER);
         // Padding to four bytes; the last attribute of a region may do without.
-        self.rest = body.get((size + 3) & !3..).unwrap_or_default();
-        Ok(Some(Attr { kind, value, at }))
+        self.next += (length + 3) & !3;
+        Some(Attr { kind, at, value })
+    }
+
+    /// Whether the walk came to the region's end.
+    #[inline]
+    pub(crate) fn finish(&self) -> Result<(), Malformed> {
+        match self.damage {
+            None => Ok(()),
+            Some(problem) => Err(self.lacks(problem)),
+        }
+    }
+}
+
+/// Out of line, and by values: a walk whose address is taken would be kept in memory.
+#[cold]
+#[inline(never)]
+fn malformed(path: Path, offset: u32, problem: &'static str) -> Malformed {
+    Malformed {
+        path,
+        offset,
+        problem,
     }
 }
 
@@ -126,7 +164,10 @@ impl Attrs<'_> {
         attr: Attr<'_>,
         problem: &'static str,
     ) -> Result<[u8; N], Malformed> {
-        attr.value.try_into().map_err(|_| self.wrong(attr, problem))
+        match attr.value.try_into() {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Err(self.wrong(attr, problem)),
+        }
     }
 }
 
@@ -144,13 +185,14 @@ mod tests {
     fn problems(bytes: &[u8]) -> (usize, Option<(u32, &'static str)>) {
         let mut attrs = Attrs::new(bytes, 20, Path::default());
         let mut seen = 0;
-        loop {
-            match attrs.next() {
-                Ok(Some(_)) => seen += 1,
-                Ok(None) => return (seen, None),
-                Err(malformed) => return (seen, Some((malformed.offset, malformed.problem))),
-            }
+        while attrs.next().is_some() {
+            seen += 1;
         }
+        let damage = attrs.finish().err();
+        (
+            seen,
+            damage.map(|malformed| (malformed.offset, malformed.problem)),
+        )
     }
 
     #[test]
@@ -158,12 +200,13 @@ mod tests {
         let mut bytes = attribute(5, 1, &[7, 0, 0, 0]);
         bytes.extend(attribute(8, 0x8002, &[1, 2, 3, 4]));
         let mut attrs = Attrs::new(&bytes, 20, Path::default());
-        let first = attrs.next().unwrap().unwrap();
+        let first = attrs.next().unwrap();
         assert_eq!((first.kind, first.value, first.at), (1, &[7][..], 24));
-        let second = attrs.next().unwrap().unwrap();
+        let second = attrs.next().unwrap();
         assert_eq!((second.kind, second.at), (2, 32));
         assert_eq!(attrs.be32(second).unwrap(), 0x0102_0304);
-        assert!(attrs.next().unwrap().is_none());
+        assert!(attrs.next().is_none());
+        assert!(attrs.finish().is_ok());
         // The last one may lack its padding.
         assert_eq!(problems(&attribute(5, 1, &[7])), (1, None));
     }

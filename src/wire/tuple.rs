@@ -2,22 +2,101 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_core::NLA_F_NESTED;
+
 use super::Malformed;
+use super::attr::Path;
 use super::attr::{
     CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT,
     CTA_PROTO_ICMP_CODE, CTA_PROTO_ICMP_ID, CTA_PROTO_ICMP_TYPE, CTA_PROTO_ICMPV6_CODE,
     CTA_PROTO_ICMPV6_ID, CTA_PROTO_ICMPV6_TYPE, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP,
     CTA_TUPLE_PROTO, CTA_TUPLE_ZONE,
 };
-use super::reader::Attrs;
+use super::reader::{Attr, Attrs};
 use super::writer::Writer;
 use crate::model::Addresses;
 use crate::model::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Protocol, Tuple, Zone};
 
+/// An attribute's header as it lies in memory.
+const fn header(length: u16, kind: u16) -> u32 {
+    let (length, kind) = (length.to_ne_bytes(), kind.to_ne_bytes());
+    u32::from_ne_bytes([length[0], length[1], kind[0], kind[1]])
+}
+
+#[inline]
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Length of a tuple of IPv4 addresses and ports, and of one of IPv6 addresses.
+const USUAL4: usize = 20 + USUAL_PORTS;
+const USUAL6: usize = 44 + USUAL_PORTS;
+const USUAL_PORTS: usize = 28;
+
+/// A tuple of TCP or UDP, laid out as the kernel lays it out (`ctnetlink_dump_tuples`): nearly all
+/// entries of nearly all tables. Every header is compared, so what differs in anything is left to
+/// the general way, and both give the same for the same bytes.
+#[inline]
+pub(super) fn usual(value: &[u8]) -> Option<Tuple> {
+    if let Ok(bytes) = <&[u8; USUAL4]>::try_from(value) {
+        if word(bytes, 0) != header(20, CTA_TUPLE_IP | NLA_F_NESTED)
+            || word(bytes, 4) != header(8, CTA_IP_V4_SRC)
+            || word(bytes, 12) != header(8, CTA_IP_V4_DST)
+        {
+            return None;
+        }
+        return Some(Tuple {
+            addresses: Addresses::V4 {
+                src: Ipv4Addr::from(word(bytes, 8).to_ne_bytes()),
+                dst: Ipv4Addr::from(word(bytes, 16).to_ne_bytes()),
+            },
+            layer4: usual_ports(bytes, 20)?,
+        });
+    }
+    let bytes = <&[u8; USUAL6]>::try_from(value).ok()?;
+    if word(bytes, 0) != header(44, CTA_TUPLE_IP | NLA_F_NESTED)
+        || word(bytes, 4) != header(20, CTA_IP_V6_SRC)
+        || word(bytes, 24) != header(20, CTA_IP_V6_DST)
+    {
+        return None;
+    }
+    let (src, dst): (&[u8; 16], &[u8; 16]) =
+        (bytes[8..].first_chunk()?, bytes[28..].first_chunk()?);
+    Some(Tuple {
+        addresses: Addresses::V6 {
+            src: Ipv6Addr::from(*src),
+            dst: Ipv6Addr::from(*dst),
+        },
+        layer4: usual_ports(bytes, 44)?,
+    })
+}
+
+#[inline]
+fn usual_ports<const N: usize>(bytes: &[u8; N], at: usize) -> Option<Layer4> {
+    if word(bytes, at) != header(28, CTA_TUPLE_PROTO | NLA_F_NESTED)
+        || word(bytes, at + 4) != header(5, CTA_PROTO_NUM)
+        || word(bytes, at + 12) != header(6, CTA_PROTO_SRC_PORT)
+        || word(bytes, at + 20) != header(6, CTA_PROTO_DST_PORT)
+    {
+        return None;
+    }
+    let ports = Ports {
+        src: u16::from_be_bytes([bytes[at + 16], bytes[at + 17]]),
+        dst: u16::from_be_bytes([bytes[at + 24], bytes[at + 25]]),
+    };
+    match Protocol::new(bytes[at + 8]) {
+        Protocol::TCP => Some(Layer4::Tcp(ports)),
+        Protocol::UDP => Some(Layer4::Udp(ports)),
+        _ => None,
+    }
+}
+
 /// The tuple, and the zone of its direction if one is inside.
-pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<(Tuple, Option<Zone>), Malformed> {
+pub(super) fn decode(value: Attr<'_>) -> Result<(Tuple, Option<Zone>), Malformed> {
+    let path = Path::default().join(value.kind);
+    let mut attrs = Attrs::new(value.value, value.at, path);
     let (mut addresses, mut layer4, mut zone) = (None, None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_TUPLE_IP => addresses = Some(decode_ip(attrs.nested(attr))?),
             CTA_TUPLE_PROTO => layer4 = Some(decode_proto(attrs.nested(attr))?),
@@ -25,6 +104,7 @@ pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<(Tuple, Option<Zone>), Malf
             _ => {}
         }
     }
+    attrs.finish()?;
     match (addresses, layer4) {
         (Some(addresses), Some(layer4)) => Ok((Tuple { addresses, layer4 }, zone)),
         (None, _) => Err(attrs.lacks("CTA_TUPLE_IP is missing")),
@@ -35,17 +115,18 @@ pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<(Tuple, Option<Zone>), Malf
 /// The zone of a tuple's direction, the rest passed over.
 pub(super) fn decode_zone(mut attrs: Attrs<'_>) -> Result<Option<Zone>, Malformed> {
     let mut zone = None;
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         if attr.kind == CTA_TUPLE_ZONE {
             zone = Some(Zone::new(attrs.be16(attr)?));
         }
     }
+    attrs.finish()?;
     Ok(zone)
 }
 
 fn decode_ip(mut attrs: Attrs<'_>) -> Result<Addresses, Malformed> {
     let (mut src4, mut dst4, mut src6, mut dst6) = (None, None, None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_IP_V4_SRC => src4 = Some(Ipv4Addr::from(attrs.be32(attr)?)),
             CTA_IP_V4_DST => dst4 = Some(Ipv4Addr::from(attrs.be32(attr)?)),
@@ -62,6 +143,7 @@ fn decode_ip(mut attrs: Attrs<'_>) -> Result<Addresses, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     match (src4, dst4, src6, dst6) {
         (Some(src), Some(dst), None, None) => Ok(Addresses::V4 { src, dst }),
         (None, None, Some(src), Some(dst)) => Ok(Addresses::V6 { src, dst }),
@@ -76,7 +158,7 @@ fn decode_proto(mut attrs: Attrs<'_>) -> Result<Layer4, Malformed> {
     let (mut src, mut dst) = (None, None);
     let (mut id, mut kind, mut code) = (None, None, None);
     let (mut id6, mut kind6, mut code6) = (None, None, None);
-    while let Some(attr) = attrs.next()? {
+    while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_PROTO_NUM => protocol = Some(Protocol::new(attrs.u8(attr)?)),
             CTA_PROTO_SRC_PORT => src = Some(attrs.be16(attr)?),
@@ -90,6 +172,7 @@ fn decode_proto(mut attrs: Attrs<'_>) -> Result<Layer4, Malformed> {
             _ => {}
         }
     }
+    attrs.finish()?;
     let Some(protocol) = protocol else {
         return Err(attrs.lacks("CTA_PROTO_NUM is missing"));
     };

@@ -425,6 +425,38 @@ fn a_datagram_that_is_refused_as_a_whole_is_refused_at_once() {
     assert!(kernel.waits(0)[1..].iter().all(Duration::is_zero));
     let batch = delete_many(&kernel.session, known(1..=3));
     assert_eq!(failed(&batch), all);
+
+    // Look-ups too, and then there is nothing to send.
+    let kernel = Kernel::new([vec![says([refusal(1, Nix::EPERM)])]]);
+    let batch = delete_many(&kernel.session, (1..=3).map(key));
+    assert_eq!(failed(&batch), all);
+    assert_eq!(kernel.sizes(0), [3]);
+}
+
+#[test]
+fn a_refused_first_message_is_not_the_whole_datagram() {
+    let first = refusal(1, Nix::EPERM);
+    let turns = [
+        vec![says([first.clone(), ack(3)])],
+        vec![says([first.clone()]), says([ack(3)])],
+        vec![says([first.clone()]), says([refusal(3, Nix::EPERM)])],
+    ];
+    let denied = |place| (place, vec!["permission denied"]);
+    let expected = [vec![denied(0)], vec![denied(0)], vec![denied(0), denied(2)]];
+    for (turn, expected) in turns.into_iter().zip(expected) {
+        let kernel = Kernel::new([turn]);
+        let batch = create_many(&kernel.session, [udp(1), udp(2), udp(3)].iter());
+        assert_eq!(failed(&batch), expected);
+        assert!(batch.stopped().is_none());
+    }
+    // Nor is another refusal, or one of another message.
+    for refused in [refusal(1, Nix::EACCES), refusal(2, Nix::EPERM)] {
+        let kernel = Kernel::new([vec![says([refused])]]);
+        let batch = create_many(&kernel.session, [udp(1), udp(2), udp(3)].iter());
+        let unknown = batch.failures().filter(|(_, e)| e.is_outcome_unknown());
+        assert_eq!(unknown.count(), 2);
+        check_deadline(batch.stopped().unwrap(), Operation::Create);
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn a_visit_counts_damaged_entries() {
         ]
     };
     let kernel = Kernel::new([turn(1), turn(2), turn(3)]);
-    // Without a condition only the attributes' frame is looked at; fields are the visitor's.
+    // Without a condition nothing is decoded: fields, and what is damaged of them, are the visitor's.
     let mut fields = Vec::new();
     let visited = visit(&kernel.session, &Filter::new(), |entry| {
         fields.push((entry.reply().is_ok(), entry.mark().is_ok()));
@@ -125,22 +125,22 @@ fn a_visit_counts_damaged_entries() {
     })
     .unwrap();
     let expected = Visited {
-        matched: 4,
+        matched: 5,
         seen: 5,
-        malformed: 1,
+        malformed: 0,
         incomplete: false,
         stopped: None,
     };
     assert_eq!(visited, expected);
-    assert_eq!(
-        fields,
-        [(true, true), (false, true), (true, false), (true, true)]
-    );
+    let (whole, no_reply, no_mark) = ((true, true), (false, true), (true, false));
+    // Of a message that is cut off nothing is said to be absent: the search for it is an error.
+    let cut_off = (true, false);
+    assert_eq!(fields, [whole, cut_off, no_reply, no_mark, whole]);
     // Damage in what a condition asks about is counted, too.
     let any = Filter::new().reply_src_port(53);
     let expected = Visited {
-        matched: 3,
-        malformed: 2,
+        matched: 4,
+        malformed: 1,
         ..expected
     };
     assert_eq!(visit_all(&kernel, &any), expected);

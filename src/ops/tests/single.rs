@@ -80,6 +80,7 @@ fn the_entry_that_is_meant_is_found_by_either_direction() {
         let got = get(&kernel.session, &wanted).unwrap();
         assert_eq!(got.id(), Some(7));
         assert_eq!(got.key(), Key::from(&in_zone).with_id(7));
+        assert_eq!(got.key().id(), Some(7));
         // Absent is None.
         assert_eq!(
             (got.status(), got.mark(), got.use_count()),

@@ -383,6 +383,24 @@ fn forged_and_stale_answers_are_warned_of() {
 }
 
 #[test]
+fn what_cannot_be_told_apart_is_warned_of() {
+    // A header that is cut off, and an end that is.
+    let kernel = Kernel::new([vec![
+        Event::Datagram(vec![1; 8]),
+        Event::Datagram(vec![1; 8]),
+        says([damaged_ack(1)]),
+    ]]);
+    let heard = listen(|| {
+        let items = list(&kernel.session, &Filter::new()).unwrap();
+        assert_eq!(items.filter(Result::is_err).count(), 3);
+    });
+    let told = warned(&heard);
+    let expected: Fields = [("stale", "0".into()), ("malformed", "3".into())].into();
+    assert_eq!(told.last().unwrap(), &(STALE.to_owned(), expected));
+    assert_eq!(told.len(), 4);
+}
+
+#[test]
 fn what_was_stale_is_told_of_when_the_deadline_passes_too() {
     let kernel = Kernel::new([vec![says([ack(0)])], vec![says([ack(0)])]]);
     let heard = listen(|| drop(create(&kernel.session, &udp(1)).unwrap_err()));
