@@ -48,7 +48,7 @@ numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 pub(crate) struct Path(u64);
 
 /// An attribute's number has 14 bits; the rest of the word has the depth and the root.
-const NUMBER_BITS: u32 = 14;
+const NUMBER_BITS: u64 = 14;
 const DEPTH_SHIFT: u32 = 56;
 const ROOT_SHIFT: u32 = 60;
 const DEPTH_MAX: u64 = 3;
@@ -68,9 +68,9 @@ impl Path {
 
     #[inline]
     pub(crate) const fn join(self, kind: u16) -> Self {
-        const NUMBERS: u64 = (1 << (DEPTH_MAX as u32 * NUMBER_BITS)) - 1;
-        let numbers = (self.0 << NUMBER_BITS | kind as u64) & NUMBERS;
-        Self((self.0 & !NUMBERS) + (1 << DEPTH_SHIFT) | numbers)
+        const NUMBERS: u64 = (1 << (DEPTH_MAX * NUMBER_BITS)) - 1;
+        let numbers = ((self.0 << NUMBER_BITS) | kind as u64) & NUMBERS;
+        Self(((self.0 & !NUMBERS) + (1 << DEPTH_SHIFT)) | numbers)
     }
 
     /// The numbers, from the top level down.
@@ -78,7 +78,7 @@ impl Path {
         let depth = (self.0 >> DEPTH_SHIFT & 0xf).min(DEPTH_MAX);
         (0..depth).rev().map(move |level| {
             #[allow(clippy::cast_possible_truncation, reason = "masked to 14 bits")]
-            let number = (self.0 >> (level * u64::from(NUMBER_BITS))) as u16;
+            let number = (self.0 >> (level * NUMBER_BITS)) as u16;
             number & ((1 << NUMBER_BITS) - 1)
         })
     }

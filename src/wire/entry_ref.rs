@@ -91,6 +91,8 @@ fn damage(body: &[u8]) -> Malformed {
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a> {
     body: &'a [u8],
+    /// What follows the two tuples, if they come first as the kernel has them, else all.
+    rest: &'a [u8],
 }
 
 /// What a message has of a kind of attribute.
@@ -98,6 +100,17 @@ enum Found<'a> {
     Value(&'a [u8]),
     Absent,
     Damage,
+}
+
+/// What follows the first attribute, if it is whole and of this kind.
+#[inline]
+fn after(region: &[u8], kind: u16) -> Option<&[u8]> {
+    let (length, found) = split(*region.first_chunk::<HEADER>()?);
+    if found == kind && length >= HEADER {
+        region.get((length + 3) & !3..)
+    } else {
+        None
+    }
 }
 
 /// The first attribute of a kind.
@@ -131,9 +144,11 @@ impl<'a> EntryRef<'a> {
     /// From what follows the netlink header.
     #[inline]
     pub(crate) fn decode(payload: &'a [u8]) -> Decoded<Self> {
-        Ok(Self {
-            body: attributes(payload)?,
-        })
+        let body = attributes(payload)?;
+        let rest = after(body, CTA_TUPLE_ORIG)
+            .and_then(|rest| after(rest, CTA_TUPLE_REPLY))
+            .unwrap_or(body);
+        Ok(Self { body, rest })
     }
 
     #[inline]
@@ -147,7 +162,11 @@ impl<'a> EntryRef<'a> {
     /// status, mark) first, so a walk to it is shorter than one to the message's end.
     #[inline]
     fn value(self, kind: u16) -> Decoded<Option<&'a [u8]>> {
-        match find(self.body, kind) {
+        let region = match kind {
+            CTA_TUPLE_ORIG | CTA_TUPLE_REPLY => self.body,
+            _ => self.rest,
+        };
+        match find(region, kind) {
             Found::Value(value) => Ok(Some(value)),
             Found::Absent => Ok(None),
             Found::Damage => Err(damage(self.body)),
@@ -271,20 +290,20 @@ impl<'a> EntryRef<'a> {
         let mut attrs = self.attrs();
         while let Some(attr) = attrs.next() {
             match attr.kind {
-                CTA_TUPLE_ORIG if orig.is_none() => match tuple::usual(attr.value) {
-                    Some(tuple) => orig = Some(tuple),
-                    None => {
+                CTA_TUPLE_ORIG if orig.is_none() => {
+                    orig = tuple::usual(attr.value);
+                    if orig.is_none() {
                         let (tuple, zone) = tuple::decode(attr)?;
                         (orig, orig_zone) = (Some(tuple), zone);
                     }
-                },
-                CTA_TUPLE_REPLY if reply.is_none() => match tuple::usual(attr.value) {
-                    Some(tuple) => reply = Some(tuple),
-                    None => {
+                }
+                CTA_TUPLE_REPLY if reply.is_none() => {
+                    reply = tuple::usual(attr.value);
+                    if reply.is_none() {
                         let (tuple, zone) = tuple::decode(attr)?;
                         (reply, reply_zone) = (Some(tuple), zone);
                     }
-                },
+                }
                 CTA_ZONE if both.is_none() => both = Some(Zone::new(attrs.be16(attr)?)),
                 CTA_STATUS if status.is_none() => status = Some(attrs.be32(attr)?),
                 CTA_TIMEOUT if timeout.is_none() => timeout = Some(attrs.be32(attr)?),
