@@ -449,12 +449,19 @@ fn a_refused_first_message_is_not_the_whole_datagram() {
         assert_eq!(failed(&batch), expected);
         assert!(batch.stopped().is_none());
     }
-    // Nor is another refusal, or one of another message.
-    for refused in [refusal(1, Nix::EACCES), refusal(2, Nix::EPERM)] {
-        let kernel = Kernel::new([vec![says([refused])]]);
+    // Nor is it where something else was answered too, nor another refusal, nor one of another
+    // message.
+    let exists = || refusal(2, Nix::EEXIST);
+    for (turn, unknown) in [
+        (vec![says([first.clone(), exists()])], 1),
+        (vec![says([first.clone()]), says([exists()])], 1),
+        (vec![says([refusal(1, Nix::EACCES)])], 2),
+        (vec![says([refusal(2, Nix::EPERM)])], 2),
+    ] {
+        let kernel = Kernel::new([turn]);
         let batch = create_many(&kernel.session, [udp(1), udp(2), udp(3)].iter());
-        let unknown = batch.failures().filter(|(_, e)| e.is_outcome_unknown());
-        assert_eq!(unknown.count(), 2);
+        let left = batch.failures().filter(|(_, e)| e.is_outcome_unknown());
+        assert_eq!((left.count(), batch.succeeded()), (unknown, 0));
         check_deadline(batch.stopped().unwrap(), Operation::Create);
     }
 }
