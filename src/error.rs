@@ -250,6 +250,13 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a refusal that means the same wherever it comes.
+fn hint_for(errno: Errno) -> Option<&'static str> {
+    errno.is(nix::errno::Errno::ENOSPC).then_some(
+        "no rule of the namespace reserves room for labels: add one that sets or matches a label, such as nftables' `ct label set`",
+    )
+}
+
 /// Construction: for the rooms of this crate only.
 impl Error {
     fn new(repr: Repr) -> Self {
@@ -273,8 +280,8 @@ impl Error {
     pub(crate) fn kernel(operation: Operation, failure: Failure) -> Self {
         Self::new(Repr::Kernel {
             operation,
+            hint: hint_for(failure.errno),
             failure,
-            hint: None,
             table: None,
             fixed_timeout: false,
         })
@@ -535,6 +542,13 @@ impl Error {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.has(&[nix::errno::Errno::EBUSY])
+    }
+
+    /// Nothing reserves room for labels in the namespace (`ENOSPC`), so none can be set. A rule that
+    /// speaks of labels reserves it, such as `nft add rule inet t c ct label set 1`.
+    #[must_use]
+    pub fn is_no_label_space(&self) -> bool {
+        self.has(&[nix::errno::Errno::ENOSPC])
     }
 
     /// The caller's deadline passed before the kernel answered. The outcome is unknown.

@@ -3,9 +3,9 @@
 //! ```text
 //! PROTOCOL NUMBER [TIMEOUT] [STATE] TUPLE [COUNTERS] [[UNREPLIED]] TUPLE [COUNTERS] [[ASSURED]] [mark=] [zone=] [use=]
 //! ```
-//! Two things differ from conntrack(8), which prints a zero where the kernel said nothing: an entry
+//! What differs from conntrack(8): it prints a zero where the kernel said nothing, while an entry
 //! whose ports the kernel does not track has no `sport=0 dport=0` here, and a missing state is left
-//! out.
+//! out. `delta-time=`, which depends on when the line is printed, is read over and not written.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use super::{
     Counters, DccpInfo, DccpState, Entry, EntryZone, Family, GreKeys, Icmp, Icmpv6, Layer4, Ports,
-    ProtoInfo, Protocol, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
+    ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
 };
 use crate::error::{Error, Result};
 
@@ -96,9 +96,15 @@ impl fmt::Display for Entry {
         if let Some(mark) = self.mark {
             write!(f, " mark={mark}")?;
         }
+        if let Some(context) = self.security_context() {
+            write!(f, " secctx={context}")?;
+        }
         match self.zone {
             EntryZone::Both(zone) if !zone.is_default() => write!(f, " zone={zone}")?,
             _ => {}
+        }
+        if let Some(helper) = self.helper() {
+            write!(f, " helper={helper}")?;
         }
         if let Some(uses) = self.use_count {
             write!(f, " use={uses}")?;
@@ -303,6 +309,7 @@ impl FromStr for Entry {
         let mut status = Status::SEEN_REPLY;
         let mut zone = None;
         let (mut mark, mut use_count, mut id) = (None, None, None);
+        let mut rare = Rare::default();
         for word in words {
             let twice = || refuse.at(word, "given twice", "each field once");
             let set_zone = |zone: &mut Option<EntryZone>, new: EntryZone| {
@@ -353,6 +360,10 @@ impl FromStr for Entry {
                         "packets" => half.packets.replace(refuse.number(word, value)?).is_some(),
                         "bytes" => half.bytes.replace(refuse.number(word, value)?).is_some(),
                         "mark" => mark.replace(refuse.number(word, value)?).is_some(),
+                        "helper" => rare.helper.replace(value.to_owned()).is_some(),
+                        "secctx" => rare.secctx.replace(value.to_owned()).is_some(),
+                        // How long ago the flow began: no moment in time can be told from it.
+                        "delta-time" => false,
                         "use" => use_count.replace(refuse.number(word, value)?).is_some(),
                         "zone" | "zone-orig" | "zone-reply" => {
                             let number = Zone::new(refuse.number(word, value)?);
@@ -399,6 +410,7 @@ impl FromStr for Entry {
             proto_info,
             orig_counters: halves[0].counters(),
             reply_counters: halves[1].counters(),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
             ..Self::new(orig, reply)
         })
     }
@@ -428,6 +440,23 @@ mod tests {
             assert_eq!(entry.to_string(), line);
             assert_eq!(entry.to_string().parse::<Entry>().unwrap(), entry);
         }
+    }
+
+    #[test]
+    fn helpers_and_contexts_are_read_and_written_back() {
+        let line = format!(
+            "{} helper=ftp use=1",
+            LINES[6].replace(" use=1", " secctx=system_u:x")
+        );
+        let line = line
+            .replace(" zone=5", "")
+            .replace("secctx=system_u:x", "secctx=system_u:x zone=5");
+        let entry: Entry = line.parse().unwrap();
+        assert_eq!(entry.helper(), Some("ftp"));
+        assert_eq!(entry.security_context(), Some("system_u:x"));
+        assert_eq!(entry.to_string(), line);
+        let timed = line.replace("helper=ftp", "delta-time=9 helper=ftp");
+        assert_eq!(timed.parse::<Entry>().unwrap(), entry);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DccpInfo, Mark, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState};
+use super::{DccpInfo, LabelChange, Mark, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState};
 use crate::error::{Error, Result};
 
 /// What to change of an entry. What it does not name stays as it is; zero is a value like others.
@@ -24,6 +24,7 @@ pub struct Update {
     pub(crate) mark: Option<Mark>,
     pub(crate) set: Status,
     pub(crate) proto_info: Option<ProtoInfo>,
+    pub(crate) labels: Option<LabelChange>,
 }
 
 impl Update {
@@ -52,6 +53,7 @@ pub struct UpdateBuilder {
     mark: Option<Mark>,
     set: Status,
     proto_info: Option<ProtoInfo>,
+    labels: Option<LabelChange>,
 }
 
 impl UpdateBuilder {
@@ -122,6 +124,15 @@ impl UpdateBuilder {
         self
     }
 
+    /// Labels to set or clear. The namespace must have room for them: see
+    /// [`Error::is_no_label_space`](crate::Error::is_no_label_space).
+    #[doc(alias = "CTA_LABELS")]
+    #[doc(alias = "CTA_LABELS_MASK")]
+    pub fn labels(mut self, labels: LabelChange) -> Self {
+        self.labels = Some(labels);
+        self
+    }
+
     /// The update, ready to be sent.
     ///
     /// # Errors
@@ -133,6 +144,7 @@ impl UpdateBuilder {
             mark: self.mark,
             set: self.set,
             proto_info: self.proto_info,
+            labels: self.labels,
         };
         if let Some(info) = &update.proto_info {
             info.check()?;
@@ -141,6 +153,7 @@ impl UpdateBuilder {
             && update.mark.is_none()
             && update.set.is_empty()
             && update.proto_info.is_none()
+            && update.labels.is_none()
         {
             return Err(Error::invalid(
                 "update",

@@ -15,9 +15,12 @@ mod entry_ref;
 mod malformed;
 mod message;
 mod protoinfo;
+mod rare;
 mod reader;
 mod request;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod tuple;
 mod writer;
 
