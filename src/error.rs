@@ -376,9 +376,9 @@ impl Error {
         self
     }
 
-    /// A refused change of an entry that the same socket was just allowed to look up: `EPERM` is
-    /// then not about capabilities but the fixed time-out's (`__nf_ct_change_timeout`).
-    pub(crate) fn after_lookup(mut self) -> Self {
+    /// The refused change of a time-out of an entry that has `FIXED_TIMEOUT`: `EPERM` is then not
+    /// about capabilities (`__nf_ct_change_timeout`).
+    pub(crate) fn of_fixed_timeout(mut self) -> Self {
         if let Repr::Kernel {
             failure,
             fixed_timeout,
@@ -513,8 +513,7 @@ impl Error {
 
     /// The time-out of the entry is fixed (status `FIXED_TIMEOUT`), so it cannot be changed.
     ///
-    /// The kernel says `EPERM`; as the same handle was just allowed to look the entry up, the
-    /// capability is there and this is the reason.
+    /// The kernel says `EPERM` for that as well; the entry's status tells the two apart.
     #[must_use]
     pub fn is_fixed_timeout(&self) -> bool {
         matches!(
@@ -647,7 +646,7 @@ mod tests {
         assert!(refusal(Operation::Create, Nix::EPERM).is_permission_denied());
         assert!(!refusal(Operation::Create, Nix::EPERM).is_fixed_timeout());
         assert!(refusal(Operation::Update, Nix::EPERM).is_permission_denied());
-        let fixed = refusal(Operation::Update, Nix::EPERM).after_lookup();
+        let fixed = refusal(Operation::Update, Nix::EPERM).of_fixed_timeout();
         assert!(fixed.is_fixed_timeout() && !fixed.is_permission_denied());
         assert!(refusal(Operation::Create, Nix::EOPNOTSUPP).is_unsupported());
         assert!(refusal(Operation::Upsert, Nix::EBUSY).is_busy());

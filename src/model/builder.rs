@@ -77,8 +77,8 @@ impl EntryBuilder {
 
     /// How long the entry lives without a packet: whole seconds. The kernel insists on it.
     ///
-    /// The kernel keeps at most `INT_MAX` jiffies, which is 24.8 days at 1000 Hz and 99.4 days at
-    /// 250 Hz, and shortens what is longer.
+    /// The kernel silently shortens what is over `INT_MAX` jiffies, which is 24.8 days at 1000 Hz;
+    /// more than that is refused here.
     #[doc(alias = "CTA_TIMEOUT")]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -232,7 +232,11 @@ impl NewEntry {
             |input: String, problem: &'static str, expected: &'static str| -> Result<Self> {
                 Err(Error::invalid("entry", input, problem, expected))
             };
-        if entry.timeout.is_none() {
+        entry.orig.check()?;
+        entry.reply.check()?;
+        if let Some(timeout) = entry.timeout {
+            super::seconds(Duration::from_secs(timeout.into()))?;
+        } else {
             return refuse(
                 entry.to_string(),
                 "no time-out",
@@ -437,6 +441,22 @@ mod tests {
         let zero = EntryZone::Orig(super::super::Zone::DEFAULT);
         let entry = udp().timeout(MINUTE).zone(zero).build().unwrap();
         assert_eq!(entry.entry().zone, EntryZone::default());
+    }
+
+    /// A line, or a kernel that does not track a protocol, may say what no constructor would.
+    #[test]
+    fn what_was_read_is_checked_before_it_is_made() {
+        for line in [
+            "icmp 1 60 src=::1 dst=::2 type=8 code=0 id=1 src=::2 dst=::1 type=0 code=0 id=1",
+            "icmp 1 60 src=1.1.1.1 dst=1.1.1.2 type=3 code=0 id=1 src=1.1.1.2 dst=1.1.1.1 type=3 code=0 id=1",
+            "dccp 33 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+            "tcp 6 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+            "udp 17 4294967295 src=1.1.1.1 dst=1.1.1.2 sport=1 dport=2 src=1.1.1.2 dst=1.1.1.1 sport=2 dport=1",
+            "udp 17 src=1.1.1.1 dst=1.1.1.2 sport=1 dport=2 src=1.1.1.2 dst=1.1.1.1 sport=2 dport=1",
+        ] {
+            let entry: Entry = line.parse().unwrap();
+            assert!(entry.to_new().unwrap_err().is_invalid_input(), "{line}");
+        }
     }
 
     #[test]

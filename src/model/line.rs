@@ -5,7 +5,8 @@
 //! ```
 //! What differs from conntrack(8): it prints a zero where the kernel said nothing, while an entry
 //! whose ports the kernel does not track has no `sport=0 dport=0` here, and a missing state is left
-//! out. `delta-time=`, which depends on when the line is printed, is read over and not written.
+//! out. Moments in time and names of labels, which depend on when and where the line is printed, are
+//! read over and not written.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -263,7 +264,8 @@ fn state(protocol: Protocol, word: &str) -> Option<ProtoInfo> {
 }
 
 /// Reads what [`Display`](fmt::Display) and conntrack(8) write, plain and extended. A line tells of
-/// the status only whether an answer was seen and whether the entry is assured or offloaded.
+/// the status only whether an answer was seen and whether the entry is assured or offloaded. Read
+/// over: `delta-time=`, `[start=..]`, `[stop=..]`, `labels=`.
 impl FromStr for Entry {
     type Err = Error;
 
@@ -271,9 +273,12 @@ impl FromStr for Entry {
     fn from_str(line: &str) -> Result<Self> {
         let refuse = Refuse { line };
         let mut words = line.split_whitespace().peekable();
-        if words.peek().is_some_and(|w| matches!(*w, "ipv4" | "ipv6")) {
-            words.next();
-            words.next();
+        let family = words.next_if(|word| matches!(*word, "ipv4" | "ipv6"));
+        if let Some(family) = family {
+            let number = words.next().unwrap_or_default();
+            if number != if family == "ipv4" { "2" } else { "10" } {
+                return Err(refuse.at(number, "not the family's number", "ipv4 2 or ipv6 10"));
+            }
         }
         let name = words.next().unwrap_or_default();
         let number = words.next().unwrap_or_default();
@@ -310,7 +315,14 @@ impl FromStr for Entry {
         let mut zone = None;
         let (mut mark, mut use_count, mut id) = (None, None, None);
         let mut rare = Rare::default();
-        for word in words {
+        while let Some(word) = words.next() {
+            // A moment in words, such as `[start=Sun Nov 22 22:53:43 2026]`.
+            if word.starts_with("[start=") || word.starts_with("[stop=") {
+                if !word.ends_with(']') && !words.by_ref().any(|word| word.ends_with(']')) {
+                    return Err(refuse.at(word, "not closed", "a closing bracket"));
+                }
+                continue;
+            }
             let twice = || refuse.at(word, "given twice", "each field once");
             let set_zone = |zone: &mut Option<EntryZone>, new: EntryZone| {
                 if zone.replace(new).is_some() {
@@ -363,7 +375,8 @@ impl FromStr for Entry {
                         "helper" => rare.helper.replace(value.to_owned()).is_some(),
                         "secctx" => rare.secctx.replace(value.to_owned()).is_some(),
                         // How long ago the flow began: no moment in time can be told from it.
-                        "delta-time" => false,
+                        // Names of labels mean what the printing host's connlabel.conf says.
+                        "delta-time" | "labels" => false,
                         "use" => use_count.replace(refuse.number(word, value)?).is_some(),
                         "zone" | "zone-orig" | "zone-reply" => {
                             let number = Zone::new(refuse.number(word, value)?);
@@ -393,6 +406,13 @@ impl FromStr for Entry {
         }
         let orig = halves[0].tuple(protocol, "the original tuple", &refuse)?;
         let reply = halves[1].tuple(protocol, "the reply tuple", &refuse)?;
+        if family.is_some_and(|family| family != orig.family().to_string()) {
+            return Err(refuse.at(
+                family.unwrap_or_default(),
+                "the addresses are of another family",
+                "the family of the addresses",
+            ));
+        }
         if orig.family() != reply.family() {
             return Err(refuse.at(
                 "the reply tuple",
@@ -455,8 +475,17 @@ mod tests {
         assert_eq!(entry.helper(), Some("ftp"));
         assert_eq!(entry.security_context(), Some("system_u:x"));
         assert_eq!(entry.to_string(), line);
-        let timed = line.replace("helper=ftp", "delta-time=9 helper=ftp");
-        assert_eq!(timed.parse::<Entry>().unwrap(), entry);
+        let timed = line.replace(
+            "helper=ftp",
+            "delta-time=9 [start=Sun Nov 22 22:53:43 2026] helper=ftp",
+        );
+        assert_eq!(
+            format!("{timed} labels=a,b").parse::<Entry>().unwrap(),
+            entry
+        );
+        assert!(format!("{line} [start=Sun").parse::<Entry>().is_err());
+        assert!(format!("ipv6 10 {line}").parse::<Entry>().is_err());
+        assert!(format!("ipv4 10 {line}").parse::<Entry>().is_err());
     }
 
     #[test]

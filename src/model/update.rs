@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DccpInfo, LabelChange, Mark, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState};
+use super::{
+    DccpInfo, LabelChange, Mark, NewEntry, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState,
+};
 use crate::error::{Error, Result};
 
 /// What to change of an entry. What it does not name stays as it is; zero is a value like others.
@@ -31,6 +33,19 @@ impl Update {
     /// Nothing is changed until the builder is told to.
     pub fn builder() -> UpdateBuilder {
         UpdateBuilder::default()
+    }
+
+    /// What an upsert changes of an entry that is there.
+    pub(crate) fn from_new(new: &NewEntry) -> Self {
+        let entry = new.entry();
+        Self {
+            timeout: entry.timeout,
+            mark: entry.mark.map(Mark::new),
+            // `CONFIRMED` is set in any case; alone it says nothing.
+            set: entry.status.unwrap_or_default() - Status::CONFIRMED,
+            proto_info: entry.proto_info,
+            labels: entry.labels().map(LabelChange::replace),
+        }
     }
 
     /// The status to send for an entry that has `current`, if the update speaks of it.

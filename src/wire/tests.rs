@@ -72,7 +72,7 @@ prop_compose! {
         orig in tuple(),
         zone in zone(),
         status in proptest::option::of(any::<u32>()),
-        timeout in any::<u32>(),
+        timeout in 0..=2_147_483_u32,
         mark in proptest::option::of(any::<u32>()),
         tcp in tcp_info(),
         labels in proptest::option::of(any::<u128>()),
