@@ -225,12 +225,15 @@ impl Conntrack {
 
     /// Creates an entry, or changes the one that has its original tuple in that zone.
     ///
-    /// Of an entry that is there, the time-out is changed, and mark, status and tracker state where
-    /// the new entry speaks of them. Its reply tuple stays.
+    /// Of an entry that is there, the time-out is changed, and mark, status, tracker state and labels
+    /// where the new entry speaks of them. Its reply tuple, helper and translation stay.
     ///
     /// # Errors
-    /// As [`Conntrack::create`], and [`is_busy`](crate::Error::is_busy) when the new entry speaks of
-    /// a status without `ASSURED` or `SEEN_REPLY` and the old one has it.
+    /// - As [`Conntrack::create`]; [`is_exists`](crate::Error::is_exists) also when the flow of the
+    ///   other direction has the tuple.
+    /// - [`is_busy`](crate::Error::is_busy) when the new entry speaks of a status without `ASSURED`
+    ///   or `SEEN_REPLY` and the old one has it; nothing has changed then.
+    /// - As [`Conntrack::update`], whose note on refused changes holds here as well.
     #[doc(alias = "IPCTNL_MSG_CT_NEW")]
     pub fn upsert(&self, entry: &NewEntry) -> Result<()> {
         ops::upsert(&self.session, entry)
@@ -247,6 +250,9 @@ impl Conntrack {
     }
 
     /// Changes the entry of this key. What the update does not name stays.
+    ///
+    /// The kernel makes the changes one after the other (time-out, status, tracker state, mark,
+    /// labels): when it refuses one, those before it are made.
     ///
     /// The entry is looked up first, to be sure that it is the one that is meant. The kernel does
     /// not compare ids when it changes: an entry that takes the tuple between the look-up and the

@@ -250,6 +250,13 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a refusal that means the same wherever it comes.
+fn hint_for(errno: Errno) -> Option<&'static str> {
+    errno.is(nix::errno::Errno::ENOSPC).then_some(
+        "no rule of the namespace reserves room for labels: add one that sets or matches a label, such as nftables' `ct label set`",
+    )
+}
+
 /// Construction: for the rooms of this crate only.
 impl Error {
     fn new(repr: Repr) -> Self {
@@ -273,8 +280,8 @@ impl Error {
     pub(crate) fn kernel(operation: Operation, failure: Failure) -> Self {
         Self::new(Repr::Kernel {
             operation,
+            hint: hint_for(failure.errno),
             failure,
-            hint: None,
             table: None,
             fixed_timeout: false,
         })
@@ -369,9 +376,9 @@ impl Error {
         self
     }
 
-    /// A refused change of an entry that the same socket was just allowed to look up: `EPERM` is
-    /// then not about capabilities but the fixed time-out's (`__nf_ct_change_timeout`).
-    pub(crate) fn after_lookup(mut self) -> Self {
+    /// The refused change of a time-out of an entry that has `FIXED_TIMEOUT`: `EPERM` is then not
+    /// about capabilities (`__nf_ct_change_timeout`).
+    pub(crate) fn of_fixed_timeout(mut self) -> Self {
         if let Repr::Kernel {
             failure,
             fixed_timeout,
@@ -506,8 +513,7 @@ impl Error {
 
     /// The time-out of the entry is fixed (status `FIXED_TIMEOUT`), so it cannot be changed.
     ///
-    /// The kernel says `EPERM`; as the same handle was just allowed to look the entry up, the
-    /// capability is there and this is the reason.
+    /// The kernel says `EPERM` for that as well; the entry's status tells the two apart.
     #[must_use]
     pub fn is_fixed_timeout(&self) -> bool {
         matches!(
@@ -535,6 +541,13 @@ impl Error {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.has(&[nix::errno::Errno::EBUSY])
+    }
+
+    /// Nothing reserves room for labels in the namespace (`ENOSPC`), so none can be set. A rule that
+    /// speaks of labels reserves it, such as `nft add rule inet t c ct label set 1`.
+    #[must_use]
+    pub fn is_no_label_space(&self) -> bool {
+        self.has(&[nix::errno::Errno::ENOSPC])
     }
 
     /// The caller's deadline passed before the kernel answered. The outcome is unknown.
@@ -633,7 +646,7 @@ mod tests {
         assert!(refusal(Operation::Create, Nix::EPERM).is_permission_denied());
         assert!(!refusal(Operation::Create, Nix::EPERM).is_fixed_timeout());
         assert!(refusal(Operation::Update, Nix::EPERM).is_permission_denied());
-        let fixed = refusal(Operation::Update, Nix::EPERM).after_lookup();
+        let fixed = refusal(Operation::Update, Nix::EPERM).of_fixed_timeout();
         assert!(fixed.is_fixed_timeout() && !fixed.is_permission_denied());
         assert!(refusal(Operation::Create, Nix::EOPNOTSUPP).is_unsupported());
         assert!(refusal(Operation::Upsert, Nix::EBUSY).is_busy());

@@ -47,9 +47,10 @@ pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
     Count, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder, EntryZone,
-    Family, GreKeys, Icmp, Icmpv6, Key, Layer4, Mark, NewEntry, Ports, ProtoInfo, Protocol,
-    SctpInfo, SctpState, Status, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Tuple, Update,
-    UpdateBuilder, Zone,
+    Family, GreKeys, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange,
+    NewEntry, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy,
+    TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder,
+    Zone,
 };
 pub use ops::{Batch, Entries, Visited};
 pub use wire::EntryRef;

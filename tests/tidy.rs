@@ -153,6 +153,30 @@ fn no_unwrap_on_the_way() {
     }
 }
 
+/// A link to a file of the tree that is not there.
+#[test]
+fn documents_link_to_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    for item in fs::read_dir(root.join("docs")).unwrap() {
+        documents.push(item.unwrap().path());
+    }
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for after in text.split("](").skip(1) {
+            let target = after.split(')').next().unwrap().split('#').next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = document.parent().unwrap().join(target);
+            assert!(path.exists(), "{}: {target}", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 3, "only {links} links were looked at");
+}
+
 /// Let chains need Rust 1.88, and no lint knows that.
 #[test]
 fn the_oldest_compiler_can_read_it() {

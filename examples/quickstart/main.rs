@@ -18,6 +18,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +63,10 @@ fn open(netns: &str, report: &mut Report) -> Outcome<Conntrack> {
     let (builder, text) = match (netns, netns.parse()) {
         ("new", _) => (builder, enter_new_namespace()?.to_owned()),
         ("host", _) => (builder, "the one this was started in".to_owned()),
-        (_, Ok(pid)) => (builder.netns_pid(pid), format!("that of process {pid}")),
+        // A name of digits is a name if there is such a namespace.
+        (_, Ok(pid)) if !Path::new("/run/netns").join(netns).exists() => {
+            (builder.netns_pid(pid), format!("that of process {pid}"))
+        }
         _ if netns.contains('/') => (builder.netns_path(netns), netns.to_owned()),
         _ => (builder.netns(netns), format!("{netns} of `ip netns`")),
     };

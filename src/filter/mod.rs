@@ -59,7 +59,10 @@ struct TupleFilter {
 
 impl TupleFilter {
     fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.src.is_none()
+            && self.dst.is_none()
+            && self.src_port.is_none()
+            && self.dst_port.is_none()
     }
 
     fn matches(&self, tuple: &Tuple) -> bool {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::exchange::{Exchange, Step};
 use super::socket::Buffers;
@@ -147,7 +147,7 @@ impl Link {
                 }
                 Err(Errno::EINTR) => {
                     exchange.odd.interrupted += 1;
-                    debug!("a signal interrupted the wait");
+                    warn!("a signal interrupted the wait");
                     // Signals without end do not extend the deadline.
                     if wait.is_zero() {
                         return Ok(Arrival::Nothing);
@@ -236,6 +236,7 @@ impl Link {
                             Ok(None) => break,
                             Ok(Some(Step::Nothing)) => {}
                             Ok(Some(Step::Data { index, payload })) => {
+                                whole = None;
                                 answer(index, Answer::Payload(payload));
                             }
                             Ok(Some(Step::Outcome { index, outcome })) => {

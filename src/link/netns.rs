@@ -1,16 +1,22 @@
 //! Network namespaces: which one, and opening things in it.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{fstat, stat};
+use nix::sys::statfs::fstatfs;
 
 use crate::error::{Error, Operation, Result};
 
 const CURRENT: &str = "/proc/thread-self/ns/net";
+/// `linux/magic.h`
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NO_NAMESPACE: &str = "that is not a network namespace";
 const NAMED: &str = "/run/netns";
 
 /// Which namespace a handle is for.
@@ -67,6 +73,20 @@ impl Namespace {
             }
             Target::Fd(fd) => (fd, "fd".to_owned()),
         };
+        let kind = fstatfs(&file)
+            .map_err(|errno| Error::system(Operation::Open, "statfs the namespace", errno, None))?;
+        #[allow(
+            clippy::useless_conversion,
+            reason = "its width differs between targets"
+        )]
+        if i64::from(kind.filesystem_type().0) != NSFS_MAGIC {
+            return Err(Error::system(
+                Operation::Open,
+                format!("network namespace {label}"),
+                Errno::EINVAL,
+                Some(NO_NAMESPACE),
+            ));
+        }
         let status = fstat(&file)
             .map_err(|errno| Error::system(Operation::Open, "stat the namespace", errno, None))?;
         Ok(Self {
@@ -100,7 +120,7 @@ impl Namespace {
                             Errno::EPERM => Some(
                                 "entering another namespace needs CAP_SYS_ADMIN in it and here",
                             ),
-                            Errno::EINVAL => Some("that is not a network namespace"),
+                            Errno::EINVAL => Some(NO_NAMESPACE),
                             _ => None,
                         };
                         Error::system(
@@ -120,8 +140,11 @@ impl Namespace {
 }
 
 fn open(path: &Path, hint: &'static str) -> Result<OwnedFd> {
-    // `File::open` is close-on-exec.
-    File::open(path).map(OwnedFd::from).map_err(|error| {
+    // Close-on-exec, as all files of the standard library. A path may name anything: without
+    // O_NONBLOCK, opening a FIFO would wait for its other end.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    options.open(path).map(OwnedFd::from).map_err(|error| {
         Error::system(
             Operation::Open,
             format!("open {}", path.display()),
@@ -157,14 +180,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_namespace_is_refused_and_the_caller_stays() {
+    fn a_file_that_is_no_namespace_is_refused() {
+        for path in ["/proc/self/status", "/dev/null", "/tmp"] {
+            let error = Namespace::open(Target::Path(path.into())).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("not a network namespace"), "{text}");
+        }
+    }
+
+    /// A namespace of another type is told by the kernel; the caller stays where it is.
+    #[test]
+    fn a_namespace_of_another_type_is_refused_and_the_caller_stays() {
         let before = stat(CURRENT).unwrap();
-        let namespace = Namespace::open(Target::Path("/proc/self/status".into())).unwrap();
+        let namespace = Namespace::open(Target::Path("/proc/self/ns/uts".into())).unwrap();
         let error = namespace.run(|| Ok(())).unwrap_err();
-        assert!(
-            error.to_string().contains("not a network namespace"),
-            "{error}"
-        );
+        let text = error.to_string();
+        assert!(text.contains("not a network namespace"), "{text}");
         let after = stat(CURRENT).unwrap();
         assert_eq!((before.st_dev, before.st_ino), (after.st_dev, after.st_ino));
     }

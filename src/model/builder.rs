@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    DccpInfo, Entry, EntryZone, ProtoInfo, Protocol, SctpInfo, Status, TcpInfo, TcpState, Tuple,
+    DccpInfo, Entry, EntryZone, Labels, NatRange, ProtoInfo, Protocol, Rare, SctpInfo, SeqAdjust,
+    Status, Synproxy, TcpInfo, TcpState, Tuple,
 };
 use crate::error::{Error, Result};
 
@@ -30,6 +31,9 @@ pub struct EntryBuilder {
     timeout: Option<Duration>,
     mark: Option<u32>,
     proto_info: Option<ProtoInfo>,
+    synproxy: Option<Synproxy>,
+    rare: Rare,
+    nat: Nat,
 }
 
 impl EntryBuilder {
@@ -42,6 +46,9 @@ impl EntryBuilder {
             timeout: None,
             mark: None,
             proto_info: None,
+            synproxy: None,
+            rare: Rare::default(),
+            nat: Nat::default(),
         }
     }
 
@@ -70,8 +77,8 @@ impl EntryBuilder {
 
     /// How long the entry lives without a packet: whole seconds. The kernel insists on it.
     ///
-    /// The kernel keeps at most `INT_MAX` jiffies, which is 24.8 days at 1000 Hz and 99.4 days at
-    /// 250 Hz, and shortens what is longer.
+    /// The kernel silently shortens what is over `INT_MAX` jiffies, which is 24.8 days at 1000 Hz;
+    /// more than that is refused here.
     #[doc(alias = "CTA_TIMEOUT")]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -118,6 +125,62 @@ impl EntryBuilder {
         self
     }
 
+    /// Labels. The namespace must have room for them: see
+    /// [`Error::is_no_label_space`](crate::Error::is_no_label_space).
+    #[doc(alias = "CTA_LABELS")]
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.rare.labels = Some(labels);
+        self
+    }
+
+    /// The helper that follows the flow, such as `ftp`. It can be set at creation only.
+    #[doc(alias = "CTA_HELP_NAME")]
+    pub fn helper(mut self, name: impl Into<String>) -> Self {
+        self.rare.helper = Some(name.into());
+        self
+    }
+
+    /// The original tuple of the entry, in the same zone, that expected this one. It can be set at
+    /// creation only, and the master must be there.
+    #[doc(alias = "CTA_TUPLE_MASTER")]
+    pub fn master(mut self, master: Tuple) -> Self {
+        self.rare.master = Some(master);
+        self
+    }
+
+    /// Translates the source: the kernel chooses from the range and puts it into the reply tuple. It
+    /// can be set at creation only.
+    #[doc(alias = "CTA_NAT_SRC")]
+    pub fn nat_src(mut self, range: NatRange) -> Self {
+        self.nat.src = Some(range);
+        self
+    }
+
+    /// Translates the destination: the kernel chooses from the range and puts it into the reply
+    /// tuple. It can be set at creation only.
+    #[doc(alias = "CTA_NAT_DST")]
+    pub fn nat_dst(mut self, range: NatRange) -> Self {
+        self.nat.dst = Some(range);
+        self
+    }
+
+    /// How sequence numbers of the original and of the reply direction are adjusted. The kernel
+    /// takes them for translated flows.
+    #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
+    #[doc(alias = "CTA_SEQ_ADJ_REPLY")]
+    pub fn seq_adjust(mut self, orig: SeqAdjust, reply: SeqAdjust) -> Self {
+        self.rare.orig_seq_adjust = Some(orig);
+        self.rare.reply_seq_adjust = Some(reply);
+        self
+    }
+
+    /// What the SYN proxy remembers.
+    #[doc(alias = "CTA_SYNPROXY")]
+    pub fn synproxy(mut self, synproxy: Synproxy) -> Self {
+        self.synproxy = Some(synproxy);
+        self
+    }
+
     /// The entry, ready to be created.
     ///
     /// # Errors
@@ -132,9 +195,11 @@ impl EntryBuilder {
             timeout: self.timeout.map(super::seconds).transpose()?,
             mark: self.mark,
             proto_info: self.proto_info,
+            synproxy: self.synproxy,
+            rare: (self.rare != Rare::default()).then(|| Box::new(self.rare)),
             ..Entry::new(orig, self.reply.unwrap_or_else(|| orig.reply()))
         };
-        NewEntry::check(entry)
+        NewEntry::check(entry, self.nat)
     }
 }
 
@@ -143,21 +208,35 @@ impl EntryBuilder {
 ///
 /// From an [`EntryBuilder`], or from a reported entry with [`Entry::to_new`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct NewEntry(Entry);
+pub struct NewEntry {
+    entry: Entry,
+    pub(crate) nat: Nat,
+}
+
+/// Translation that is asked for. The kernel reports what came of it in the reply tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Nat {
+    pub(crate) src: Option<NatRange>,
+    pub(crate) dst: Option<NatRange>,
+}
 
 impl NewEntry {
     /// The entry as it will look.
     #[must_use]
     pub const fn entry(&self) -> &Entry {
-        &self.0
+        &self.entry
     }
 
-    fn check(entry: Entry) -> Result<Self> {
+    fn check(entry: Entry, nat: Nat) -> Result<Self> {
         let refuse =
             |input: String, problem: &'static str, expected: &'static str| -> Result<Self> {
                 Err(Error::invalid("entry", input, problem, expected))
             };
-        if entry.timeout.is_none() {
+        entry.orig.check()?;
+        entry.reply.check()?;
+        if let Some(timeout) = entry.timeout {
+            super::seconds(Duration::from_secs(timeout.into()))?;
+        } else {
             return refuse(
                 entry.to_string(),
                 "no time-out",
@@ -201,7 +280,33 @@ impl NewEntry {
                 tcp.check_window_scales(None)?;
             }
         }
-        Ok(Self(entry))
+        for range in [nat.src, nat.dst].into_iter().flatten() {
+            range.check(&entry.orig)?;
+        }
+        if let Some(rare) = &entry.rare {
+            // NF_CT_HELPER_NAME_LEN, the closing zero included.
+            match &rare.helper {
+                Some(name) if name.is_empty() || name.len() > 15 || name.contains('\0') => {
+                    return refuse(
+                        name.clone(),
+                        "not a helper's name",
+                        "1 to 15 bytes, no zero",
+                    );
+                }
+                _ => {}
+            }
+            match &rare.master {
+                Some(master) if master.family() != entry.orig.family() => {
+                    return refuse(
+                        entry.to_string(),
+                        "the master is of another family",
+                        "a master of the entry's own family",
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { entry, nat })
     }
 }
 
@@ -229,7 +334,14 @@ impl TryFrom<&Entry> for NewEntry {
             }
             other => other,
         });
-        Self::check(Entry {
+        let rare = entry.rare.as_deref().map(|rare| Rare {
+            labels: rare.labels,
+            helper: rare.helper.clone(),
+            orig_seq_adjust: rare.orig_seq_adjust,
+            reply_seq_adjust: rare.reply_seq_adjust,
+            ..Rare::default()
+        });
+        let again = Entry {
             zone: entry.zone,
             status: entry
                 .status
@@ -237,34 +349,39 @@ impl TryFrom<&Entry> for NewEntry {
             timeout: entry.timeout,
             mark: entry.mark,
             proto_info,
+            synproxy: entry
+                .synproxy
+                .filter(|proxy| (proxy.isn, proxy.its, proxy.tsoff) != (0, 0, 0)),
+            rare: rare.filter(|rare| *rare != Rare::default()).map(Box::new),
             ..Entry::new(entry.orig, entry.reply)
-        })
+        };
+        Self::check(again, Nat::default())
     }
 }
 
 impl From<NewEntry> for Entry {
     fn from(new: NewEntry) -> Self {
-        new.0
+        new.entry
     }
 }
 
 impl AsRef<Entry> for NewEntry {
     fn as_ref(&self) -> &Entry {
-        &self.0
+        &self.entry
     }
 }
 
 /// As the entry.
 impl fmt::Display for NewEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.entry, f)
     }
 }
 
 impl NewEntry {
     /// The protocol, for the question whether the kernel tracks it.
     pub(crate) const fn protocol(&self) -> Protocol {
-        self.0.protocol()
+        self.entry.protocol()
     }
 }
 
@@ -324,6 +441,22 @@ mod tests {
         let zero = EntryZone::Orig(super::super::Zone::DEFAULT);
         let entry = udp().timeout(MINUTE).zone(zero).build().unwrap();
         assert_eq!(entry.entry().zone, EntryZone::default());
+    }
+
+    /// A line, or a kernel that does not track a protocol, may say what no constructor would.
+    #[test]
+    fn what_was_read_is_checked_before_it_is_made() {
+        for line in [
+            "icmp 1 60 src=::1 dst=::2 type=8 code=0 id=1 src=::2 dst=::1 type=0 code=0 id=1",
+            "icmp 1 60 src=1.1.1.1 dst=1.1.1.2 type=3 code=0 id=1 src=1.1.1.2 dst=1.1.1.1 type=3 code=0 id=1",
+            "dccp 33 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+            "tcp 6 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+            "udp 17 4294967295 src=1.1.1.1 dst=1.1.1.2 sport=1 dport=2 src=1.1.1.2 dst=1.1.1.1 sport=2 dport=1",
+            "udp 17 src=1.1.1.1 dst=1.1.1.2 sport=1 dport=2 src=1.1.1.2 dst=1.1.1.1 sport=2 dport=1",
+        ] {
+            let entry: Entry = line.parse().unwrap();
+            assert!(entry.to_new().unwrap_err().is_invalid_input(), "{line}");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Counters, EntryBuilder, EntryZone, Family, GreKeys, Icmp, Icmpv6, Key, Layer4, ProtoInfo,
-    Protocol, Status, TcpInfo, TcpState, Tuple,
+    Counters, EntryBuilder, EntryZone, Family, GreKeys, Icmp, Icmpv6, Key, Labels, Layer4,
+    ProtoInfo, Protocol, Rare, SeqAdjust, Status, Synproxy, TcpInfo, TcpState, Timestamps, Tuple,
+    Unknown,
 };
 use crate::error::Result;
 
@@ -49,6 +50,9 @@ pub struct Entry {
     pub(crate) proto_info: Option<ProtoInfo>,
     pub(crate) orig_counters: Option<Counters>,
     pub(crate) reply_counters: Option<Counters>,
+    /// Not among the rare: kernels with a SYN proxy send it for every TCP entry.
+    pub(crate) synproxy: Option<Synproxy>,
+    pub(crate) rare: Option<Box<Rare>>,
 }
 
 /// A new entry, to be built.
@@ -127,7 +131,13 @@ impl Entry {
             proto_info: None,
             orig_counters: None,
             reply_counters: None,
+            synproxy: None,
+            rare: None,
         }
+    }
+
+    fn rare<T>(&self, field: impl FnOnce(&Rare) -> Option<T>) -> Option<T> {
+        self.rare.as_deref().and_then(field)
     }
 
     /// The tuple of the packets that began the flow.
@@ -245,6 +255,68 @@ impl Entry {
         self.reply_counters
     }
 
+    /// Labels. `None` if none is set: the kernel sends them only when one is.
+    #[doc(alias = "CTA_LABELS")]
+    #[must_use]
+    pub fn labels(&self) -> Option<Labels> {
+        self.rare(|rare| rare.labels)
+    }
+
+    /// When the flow began and ended, if time stamps were on when it began.
+    #[doc(alias = "CTA_TIMESTAMP")]
+    #[must_use]
+    pub fn timestamps(&self) -> Option<Timestamps> {
+        self.rare(|rare| rare.timestamps)
+    }
+
+    /// The name of the helper, such as `ftp`.
+    #[doc(alias = "CTA_HELP")]
+    #[must_use]
+    pub fn helper(&self) -> Option<&str> {
+        self.rare.as_deref()?.helper.as_deref()
+    }
+
+    /// The original tuple of the entry that this one was expected by.
+    #[doc(alias = "CTA_TUPLE_MASTER")]
+    #[must_use]
+    pub fn master(&self) -> Option<&Tuple> {
+        self.rare.as_deref()?.master.as_ref()
+    }
+
+    /// How sequence numbers of the original direction are adjusted.
+    #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
+    #[must_use]
+    pub fn orig_seq_adjust(&self) -> Option<SeqAdjust> {
+        self.rare(|rare| rare.orig_seq_adjust)
+    }
+
+    /// How sequence numbers of the reply direction are adjusted.
+    #[doc(alias = "CTA_SEQ_ADJ_REPLY")]
+    #[must_use]
+    pub fn reply_seq_adjust(&self) -> Option<SeqAdjust> {
+        self.rare(|rare| rare.reply_seq_adjust)
+    }
+
+    /// What the SYN proxy remembers.
+    #[doc(alias = "CTA_SYNPROXY")]
+    #[must_use]
+    pub const fn synproxy(&self) -> Option<Synproxy> {
+        self.synproxy
+    }
+
+    /// The security context, by name.
+    #[doc(alias = "CTA_SECCTX")]
+    #[must_use]
+    pub fn security_context(&self) -> Option<&str> {
+        self.rare.as_deref()?.secctx.as_deref()
+    }
+
+    /// Attributes at the top level that this version of the library does not know.
+    #[must_use]
+    pub fn unknown(&self) -> &[Unknown] {
+        self.rare.as_deref().map_or(&[], |rare| &rare.unknown)
+    }
+
     /// The key of this very entry: its original tuple, its zone, and its id where known.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -253,8 +325,9 @@ impl Entry {
 
     /// This entry as one that can be created, for example to restore a table.
     ///
-    /// What creation cannot set is left out: id, use count, counters, and status bits beyond
-    /// [`Status::SETTABLE`].
+    /// What creation cannot set is left out: id, use count, counters, time stamps, security context,
+    /// unknown attributes, and status bits beyond [`Status::SETTABLE`]. So is the master, which may
+    /// be gone, and the SYN proxy's part where it is all zero.
     ///
     /// # Errors
     /// For an entry without a time-out, and for states that the kernel does not take.

@@ -3,9 +3,10 @@
 //! ```text
 //! PROTOCOL NUMBER [TIMEOUT] [STATE] TUPLE [COUNTERS] [[UNREPLIED]] TUPLE [COUNTERS] [[ASSURED]] [mark=] [zone=] [use=]
 //! ```
-//! Two things differ from conntrack(8), which prints a zero where the kernel said nothing: an entry
+//! What differs from conntrack(8): it prints a zero where the kernel said nothing, while an entry
 //! whose ports the kernel does not track has no `sport=0 dport=0` here, and a missing state is left
-//! out.
+//! out. Moments in time and names of labels, which depend on when and where the line is printed, are
+//! read over and not written.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 
 use super::{
     Counters, DccpInfo, DccpState, Entry, EntryZone, Family, GreKeys, Icmp, Icmpv6, Layer4, Ports,
-    ProtoInfo, Protocol, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
+    ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
 };
 use crate::error::{Error, Result};
 
@@ -96,9 +97,15 @@ impl fmt::Display for Entry {
         if let Some(mark) = self.mark {
             write!(f, " mark={mark}")?;
         }
+        if let Some(context) = self.security_context() {
+            write!(f, " secctx={context}")?;
+        }
         match self.zone {
             EntryZone::Both(zone) if !zone.is_default() => write!(f, " zone={zone}")?,
             _ => {}
+        }
+        if let Some(helper) = self.helper() {
+            write!(f, " helper={helper}")?;
         }
         if let Some(uses) = self.use_count {
             write!(f, " use={uses}")?;
@@ -257,7 +264,8 @@ fn state(protocol: Protocol, word: &str) -> Option<ProtoInfo> {
 }
 
 /// Reads what [`Display`](fmt::Display) and conntrack(8) write, plain and extended. A line tells of
-/// the status only whether an answer was seen and whether the entry is assured or offloaded.
+/// the status only whether an answer was seen and whether the entry is assured or offloaded. Read
+/// over: `delta-time=`, `[start=..]`, `[stop=..]`, `labels=`.
 impl FromStr for Entry {
     type Err = Error;
 
@@ -265,9 +273,12 @@ impl FromStr for Entry {
     fn from_str(line: &str) -> Result<Self> {
         let refuse = Refuse { line };
         let mut words = line.split_whitespace().peekable();
-        if words.peek().is_some_and(|w| matches!(*w, "ipv4" | "ipv6")) {
-            words.next();
-            words.next();
+        let family = words.next_if(|word| matches!(*word, "ipv4" | "ipv6"));
+        if let Some(family) = family {
+            let number = words.next().unwrap_or_default();
+            if number != if family == "ipv4" { "2" } else { "10" } {
+                return Err(refuse.at(number, "not the family's number", "ipv4 2 or ipv6 10"));
+            }
         }
         let name = words.next().unwrap_or_default();
         let number = words.next().unwrap_or_default();
@@ -303,7 +314,15 @@ impl FromStr for Entry {
         let mut status = Status::SEEN_REPLY;
         let mut zone = None;
         let (mut mark, mut use_count, mut id) = (None, None, None);
-        for word in words {
+        let mut rare = Rare::default();
+        while let Some(word) = words.next() {
+            // A moment in words, such as `[start=Sun Nov 22 22:53:43 2026]`.
+            if word.starts_with("[start=") || word.starts_with("[stop=") {
+                if !word.ends_with(']') && !words.by_ref().any(|word| word.ends_with(']')) {
+                    return Err(refuse.at(word, "not closed", "a closing bracket"));
+                }
+                continue;
+            }
             let twice = || refuse.at(word, "given twice", "each field once");
             let set_zone = |zone: &mut Option<EntryZone>, new: EntryZone| {
                 if zone.replace(new).is_some() {
@@ -353,6 +372,11 @@ impl FromStr for Entry {
                         "packets" => half.packets.replace(refuse.number(word, value)?).is_some(),
                         "bytes" => half.bytes.replace(refuse.number(word, value)?).is_some(),
                         "mark" => mark.replace(refuse.number(word, value)?).is_some(),
+                        "helper" => rare.helper.replace(value.to_owned()).is_some(),
+                        "secctx" => rare.secctx.replace(value.to_owned()).is_some(),
+                        // How long ago the flow began: no moment in time can be told from it.
+                        // Names of labels mean what the printing host's connlabel.conf says.
+                        "delta-time" | "labels" => false,
                         "use" => use_count.replace(refuse.number(word, value)?).is_some(),
                         "zone" | "zone-orig" | "zone-reply" => {
                             let number = Zone::new(refuse.number(word, value)?);
@@ -382,6 +406,13 @@ impl FromStr for Entry {
         }
         let orig = halves[0].tuple(protocol, "the original tuple", &refuse)?;
         let reply = halves[1].tuple(protocol, "the reply tuple", &refuse)?;
+        if family.is_some_and(|family| family != orig.family().to_string()) {
+            return Err(refuse.at(
+                family.unwrap_or_default(),
+                "the addresses are of another family",
+                "the family of the addresses",
+            ));
+        }
         if orig.family() != reply.family() {
             return Err(refuse.at(
                 "the reply tuple",
@@ -399,6 +430,7 @@ impl FromStr for Entry {
             proto_info,
             orig_counters: halves[0].counters(),
             reply_counters: halves[1].counters(),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
             ..Self::new(orig, reply)
         })
     }
@@ -428,6 +460,32 @@ mod tests {
             assert_eq!(entry.to_string(), line);
             assert_eq!(entry.to_string().parse::<Entry>().unwrap(), entry);
         }
+    }
+
+    #[test]
+    fn helpers_and_contexts_are_read_and_written_back() {
+        let line = format!(
+            "{} helper=ftp use=1",
+            LINES[6].replace(" use=1", " secctx=system_u:x")
+        );
+        let line = line
+            .replace(" zone=5", "")
+            .replace("secctx=system_u:x", "secctx=system_u:x zone=5");
+        let entry: Entry = line.parse().unwrap();
+        assert_eq!(entry.helper(), Some("ftp"));
+        assert_eq!(entry.security_context(), Some("system_u:x"));
+        assert_eq!(entry.to_string(), line);
+        let timed = line.replace(
+            "helper=ftp",
+            "delta-time=9 [start=Sun Nov 22 22:53:43 2026] helper=ftp",
+        );
+        assert_eq!(
+            format!("{timed} labels=a,b").parse::<Entry>().unwrap(),
+            entry
+        );
+        assert!(format!("{line} [start=Sun").parse::<Entry>().is_err());
+        assert!(format!("ipv6 10 {line}").parse::<Entry>().is_err());
+        assert!(format!("ipv4 10 {line}").parse::<Entry>().is_err());
     }
 
     #[test]

@@ -266,6 +266,16 @@ impl Tuple {
         Ok(Self { addresses, layer4 })
     }
 
+    /// The rules of the constructors, for a tuple that came from the wire or from a line.
+    pub(crate) fn check(&self) -> Result<()> {
+        Self::new(self.src(), self.dst(), self.layer4)?;
+        match self.layer4 {
+            Layer4::Icmp(key) => Icmp::new(key.kind, key.code, key.id).map(drop),
+            Layer4::Icmpv6(key) => Icmpv6::new(key.kind, key.code, key.id).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     fn with_ports(src: SocketAddr, dst: SocketAddr, layer4: fn(Ports) -> Layer4) -> Result<Self> {
         let ports = Ports {
             src: src.port(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DccpInfo, Mark, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState};
+use super::{
+    DccpInfo, LabelChange, Mark, NewEntry, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState,
+};
 use crate::error::{Error, Result};
 
 /// What to change of an entry. What it does not name stays as it is; zero is a value like others.
@@ -24,12 +26,26 @@ pub struct Update {
     pub(crate) mark: Option<Mark>,
     pub(crate) set: Status,
     pub(crate) proto_info: Option<ProtoInfo>,
+    pub(crate) labels: Option<LabelChange>,
 }
 
 impl Update {
     /// Nothing is changed until the builder is told to.
     pub fn builder() -> UpdateBuilder {
         UpdateBuilder::default()
+    }
+
+    /// What an upsert changes of an entry that is there.
+    pub(crate) fn from_new(new: &NewEntry) -> Self {
+        let entry = new.entry();
+        Self {
+            timeout: entry.timeout,
+            mark: entry.mark.map(Mark::new),
+            // `CONFIRMED` is set in any case; alone it says nothing.
+            set: entry.status.unwrap_or_default() - Status::CONFIRMED,
+            proto_info: entry.proto_info,
+            labels: entry.labels().map(LabelChange::replace),
+        }
     }
 
     /// The status to send for an entry that has `current`, if the update speaks of it.
@@ -52,6 +68,7 @@ pub struct UpdateBuilder {
     mark: Option<Mark>,
     set: Status,
     proto_info: Option<ProtoInfo>,
+    labels: Option<LabelChange>,
 }
 
 impl UpdateBuilder {
@@ -122,6 +139,15 @@ impl UpdateBuilder {
         self
     }
 
+    /// Labels to set or clear. The namespace must have room for them: see
+    /// [`Error::is_no_label_space`](crate::Error::is_no_label_space).
+    #[doc(alias = "CTA_LABELS")]
+    #[doc(alias = "CTA_LABELS_MASK")]
+    pub fn labels(mut self, labels: LabelChange) -> Self {
+        self.labels = Some(labels);
+        self
+    }
+
     /// The update, ready to be sent.
     ///
     /// # Errors
@@ -133,6 +159,7 @@ impl UpdateBuilder {
             mark: self.mark,
             set: self.set,
             proto_info: self.proto_info,
+            labels: self.labels,
         };
         if let Some(info) = &update.proto_info {
             info.check()?;
@@ -141,6 +168,7 @@ impl UpdateBuilder {
             && update.mark.is_none()
             && update.set.is_empty()
             && update.proto_info.is_none()
+            && update.labels.is_none()
         {
             return Err(Error::invalid(
                 "update",

@@ -122,6 +122,11 @@ trait Job {
     fn prepare(&mut self, run: &mut Run<'_>, chunk: &mut Vec<Slot<Self::Item>>) -> Result<()>;
 
     fn write(&self, datagram: &mut Datagram, item: &Self::Item) -> Result<()>;
+
+    /// Says more of a refusal, where the item tells more.
+    fn explain(&self, _item: &Self::Item, error: Error) -> Error {
+        error
+    }
 }
 
 /// A batch under way.
@@ -233,7 +238,7 @@ impl Run<'_> {
                 self.unsent(places, &error);
                 return Err(error);
             }
-            if let Err(error) = self.collect(datagram, now) {
+            if let Err(error) = self.collect(job, datagram, now) {
                 self.unsent(rest.iter().map(|slot| slot.place), &error);
                 return Err(error);
             }
@@ -242,7 +247,12 @@ impl Run<'_> {
     }
 
     /// Reads the answers to a datagram that was sent.
-    fn collect<T>(&mut self, datagram: &Datagram, slots: &[Slot<T>]) -> Result<()> {
+    fn collect<J: Job>(
+        &mut self,
+        job: &J,
+        datagram: &Datagram,
+        slots: &[Slot<J::Item>],
+    ) -> Result<()> {
         let (operation, results) = (self.operation, &mut self.results);
         let mut full = Vec::new();
         let done = self.link.collect(
@@ -250,17 +260,15 @@ impl Run<'_> {
             datagram,
             self.session.deadline,
             |index, answer| {
-                let place = slots.get(index as usize).map(|slot| slot.place);
-                if let (Some(place), Answer::Outcome(Err(failure))) = (place, answer) {
+                let Some(slot) = slots.get(index as usize) else {
+                    return;
+                };
+                if let Answer::Outcome(Err(failure)) = answer {
                     if failure.errno.is(Errno::ENOMEM) {
-                        full.push(place);
+                        full.push(slot.place);
                     }
                     let error = Error::kernel(operation, failure);
-                    results[place] = Err(match operation {
-                        // Its look-up was allowed.
-                        Operation::Update => error.after_lookup(),
-                        _ => error,
-                    });
+                    results[slot.place] = Err(job.explain(&slot.item, error));
                 }
             },
         );
@@ -428,6 +436,8 @@ struct Changing<U> {
     key: Key,
     update: U,
     status: Option<Status>,
+    /// Whether the entry's time-out is fixed and the update would change it.
+    fixed: bool,
 }
 
 impl<U: Borrow<Update>> Job for Change<U> {
@@ -444,7 +454,11 @@ impl<U: Borrow<Update>> Job for Change<U> {
             let slot = &mut chunk[at];
             let update = slot.item.update.borrow();
             match result.and_then(|entry| single::check_effective(&entry, update).map(|()| entry)) {
-                Ok(entry) => slot.item.status = update.status_for(entry.status()),
+                Ok(entry) => {
+                    let fixed = single::is_fixed(&entry, update);
+                    slot.item.status = update.status_for(entry.status());
+                    slot.item.fixed = fixed;
+                }
                 Err(error) => run.results[slot.place] = Err(error),
             }
         }
@@ -454,6 +468,14 @@ impl<U: Borrow<Update>> Job for Change<U> {
 
     fn write(&self, datagram: &mut Datagram, item: &Changing<U>) -> Result<()> {
         wire::update(datagram, &item.key, item.update.borrow(), item.status)
+    }
+
+    fn explain(&self, item: &Changing<U>, error: Error) -> Error {
+        if item.fixed {
+            error.of_fixed_timeout()
+        } else {
+            error
+        }
     }
 }
 
@@ -465,6 +487,7 @@ pub(crate) fn update_many<U: Borrow<Update>>(
         key,
         update,
         status: None,
+        fixed: false,
     });
     run(
         session,

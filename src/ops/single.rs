@@ -4,9 +4,9 @@ use nix::errno::Errno;
 
 use super::trace::converse;
 use super::{Session, count};
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Answer, Link};
-use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Update};
+use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Status, Update};
 use crate::wire::{self, Datagram, EntryRef};
 
 /// Sends one request that ends with an acknowledgement.
@@ -45,25 +45,99 @@ pub(super) fn explain_full(
 }
 
 pub(crate) fn create(session: &Session, new: &NewEntry) -> Result<()> {
-    make(session, Operation::Create, new, wire::create)
-}
-
-pub(crate) fn upsert(session: &Session, new: &NewEntry) -> Result<()> {
-    make(session, Operation::Upsert, new, wire::upsert)
-}
-
-fn make(
-    session: &Session,
-    operation: Operation,
-    new: &NewEntry,
-    request: fn(&mut Datagram, &NewEntry) -> Result<()>,
-) -> Result<()> {
     let zone = Some(new.entry().zone().zone());
-    converse(session, operation, zone, 1, |link| {
-        session.check_tracked(link, operation, new)?;
-        acknowledged(session, link, operation, |datagram| request(datagram, new))
-            .map_err(|error| explain_full(session, link, operation, error))
+    converse(session, Operation::Create, zone, 1, |link| {
+        make(session, link, Operation::Create, new)
     })
+}
+
+fn make(session: &Session, link: &mut Link, operation: Operation, new: &NewEntry) -> Result<()> {
+    session.check_tracked(link, operation, new)?;
+    acknowledged(session, link, operation, |datagram| {
+        wire::create(datagram, new)
+    })
+    .map_err(|error| explain_full(session, link, operation, error))
+}
+
+/// Creates, or changes what is there.
+///
+/// The kernel can do both in one request (`NLM_F_CREATE` without `NLM_F_EXCL`), but it would also
+/// change the flow of the other direction, and it would change the time-out before it refuses the
+/// status. So the entry that is there is looked at first.
+pub(crate) fn upsert(session: &Session, new: &NewEntry) -> Result<()> {
+    let zone = Some(new.entry().zone().zone());
+    converse(session, Operation::Upsert, zone, 1, |link| {
+        let key = Key::from(new);
+        // An entry that is there for the creation and gone for the look-up has just ended; the
+        // second turn creates, unless the reply tuple is what is taken.
+        let mut last = false;
+        loop {
+            let exists = match make(session, link, Operation::Upsert, new) {
+                Err(error) if error.is_exists() => error,
+                done => return done,
+            };
+            match find(session, link, Operation::Upsert, &key) {
+                Ok(found) => {
+                    let update = Update::from_new(new);
+                    check_clears_nothing(&found, new)?;
+                    return change(session, link, Operation::Upsert, &key, &found, &update);
+                }
+                Err(error) if error.is_not_found() && error.errno().is_some() && !last => {
+                    last = true;
+                }
+                Err(error) if error.is_not_found() => return Err(exists),
+                Err(error) => return Err(error),
+            }
+        }
+    })
+}
+
+/// The kernel refuses to clear these bits, after it has changed the time-out.
+fn check_clears_nothing(found: &Entry, new: &NewEntry) -> Result<()> {
+    let (Some(old), Some(wanted)) = (found.status(), new.entry().status()) else {
+        return Ok(());
+    };
+    let lost = old.intersection(Status::SEEN_REPLY | Status::ASSURED) - wanted;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure {
+        errno: Errno::EBUSY.into(),
+        message: None,
+        offset: None,
+    };
+    let error = Error::kernel(Operation::Upsert, failure);
+    Err(error.with_hint(
+        "the entry has SEEN_REPLY or ASSURED, which cannot be cleared; nothing was changed",
+    ))
+}
+
+/// Changes an entry that was just looked up.
+fn change(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+    found: &Entry,
+    update: &Update,
+) -> Result<()> {
+    check_effective(found, update)?;
+    acknowledged(session, link, operation, |datagram| {
+        wire::update(datagram, key, update, update.status_for(found.status()))
+    })
+    .map_err(|error| {
+        if is_fixed(found, update) {
+            error.of_fixed_timeout()
+        } else {
+            error
+        }
+    })
+}
+
+/// Whether the kernel will refuse a change of the time-out (`__nf_ct_change_timeout`).
+pub(super) fn is_fixed(found: &Entry, update: &Update) -> bool {
+    let status = found.status().unwrap_or_default();
+    update.timeout.is_some() && status.contains(Status::FIXED_TIMEOUT)
 }
 
 /// What a look-up's answer means for the key: the entry, only if it is the one that is meant.
@@ -114,11 +188,7 @@ pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()
     let zone = Some(key.entry_zone().zone());
     converse(session, Operation::Update, zone, 1, |link| {
         let found = find(session, link, Operation::Update, key)?;
-        check_effective(&found, update)?;
-        acknowledged(session, link, Operation::Update, |datagram| {
-            wire::update(datagram, key, update, update.status_for(found.status()))
-        })
-        .map_err(Error::after_lookup)
+        change(session, link, Operation::Update, key, &found, update)
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Entries {
     operation: Operation,
     dump: Dump,
     filter: Filter,
+    /// The filter has no condition.
+    everything: bool,
 }
 
 impl Entries {
@@ -66,7 +68,7 @@ impl Iterator for Entries {
                 Err(error) => return Some(Err(error)),
             };
             let decoded = EntryRef::decode(self.dump.payload(range)).and_then(|entry| {
-                if self.filter.try_matches_ref(&entry)? {
+                if self.everything || self.filter.try_matches_ref(&entry)? {
                     entry.try_entry().map(Some)
                 } else {
                     Ok(None)
@@ -134,6 +136,7 @@ fn entries(
         operation,
         dump,
         filter: filter.clone(),
+        everything: filter.is_empty(),
     })
 }
 

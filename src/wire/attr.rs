@@ -10,9 +10,11 @@ macro_rules! numbers {
 }
 
 numbers!(CTA:
-    CTA_TUPLE_ORIG = 1, CTA_TUPLE_REPLY = 2, CTA_STATUS = 3, CTA_PROTOINFO = 4, CTA_TIMEOUT = 7,
-    CTA_MARK = 8, CTA_COUNTERS_ORIG = 9, CTA_COUNTERS_REPLY = 10, CTA_USE = 11, CTA_ID = 12,
-    CTA_ZONE = 18, CTA_MARK_MASK = 21,
+    CTA_TUPLE_ORIG = 1, CTA_TUPLE_REPLY = 2, CTA_STATUS = 3, CTA_PROTOINFO = 4, CTA_HELP = 5,
+    CTA_NAT_SRC = 6, CTA_TIMEOUT = 7, CTA_MARK = 8, CTA_COUNTERS_ORIG = 9, CTA_COUNTERS_REPLY = 10,
+    CTA_USE = 11, CTA_ID = 12, CTA_NAT_DST = 13, CTA_TUPLE_MASTER = 14, CTA_SEQ_ADJ_ORIG = 15,
+    CTA_SEQ_ADJ_REPLY = 16, CTA_ZONE = 18, CTA_SECCTX = 19, CTA_TIMESTAMP = 20, CTA_MARK_MASK = 21,
+    CTA_LABELS = 22, CTA_LABELS_MASK = 23, CTA_SYNPROXY = 24,
 );
 numbers!(TUPLE: CTA_TUPLE_IP = 1, CTA_TUPLE_PROTO = 2, CTA_TUPLE_ZONE = 3);
 numbers!(IP: CTA_IP_V4_SRC = 1, CTA_IP_V4_DST = 2, CTA_IP_V6_SRC = 3, CTA_IP_V6_DST = 4);
@@ -38,6 +40,18 @@ numbers!(COUNTERS:
     CTA_COUNTERS_PACKETS = 1, CTA_COUNTERS_BYTES = 2, CTA_COUNTERS32_PACKETS = 3,
     CTA_COUNTERS32_BYTES = 4,
 );
+numbers!(HELP: CTA_HELP_NAME = 1);
+numbers!(NAT:
+    CTA_NAT_V4_MINIP = 1, CTA_NAT_V4_MAXIP = 2, CTA_NAT_PROTO = 3, CTA_NAT_V6_MINIP = 4,
+    CTA_NAT_V6_MAXIP = 5,
+);
+numbers!(PROTONAT: CTA_PROTONAT_PORT_MIN = 1, CTA_PROTONAT_PORT_MAX = 2);
+numbers!(SEQADJ:
+    CTA_SEQADJ_CORRECTION_POS = 1, CTA_SEQADJ_OFFSET_BEFORE = 2, CTA_SEQADJ_OFFSET_AFTER = 3,
+);
+numbers!(SECCTX: CTA_SECCTX_NAME = 1);
+numbers!(TIMESTAMP: CTA_TIMESTAMP_START = 1, CTA_TIMESTAMP_STOP = 2);
+numbers!(SYNPROXY: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
 numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 
 /// Where an attribute stands: the numbers from the top level down, at most three.
@@ -108,13 +122,26 @@ impl fmt::Display for Path {
             above.push(number);
             table = match above[..] {
                 _ if !self.is_of(Root::Entry) => &[],
-                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY] => TUPLE,
-                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_IP] => IP,
-                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY, CTA_TUPLE_PROTO] => PROTO,
+                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER] => TUPLE,
+                [
+                    CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER,
+                    CTA_TUPLE_IP,
+                ] => IP,
+                [
+                    CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER,
+                    CTA_TUPLE_PROTO,
+                ] => PROTO,
                 [CTA_PROTOINFO] => PROTOINFO,
                 [CTA_PROTOINFO, CTA_PROTOINFO_TCP] => TCP,
                 [CTA_PROTOINFO, CTA_PROTOINFO_DCCP] => DCCP,
                 [CTA_PROTOINFO, CTA_PROTOINFO_SCTP] => SCTP,
+                [CTA_HELP] => HELP,
+                [CTA_NAT_SRC | CTA_NAT_DST] => NAT,
+                [CTA_NAT_SRC | CTA_NAT_DST, CTA_NAT_PROTO] => PROTONAT,
+                [CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY] => SEQADJ,
+                [CTA_SECCTX] => SECCTX,
+                [CTA_TIMESTAMP] => TIMESTAMP,
+                [CTA_SYNPROXY] => SYNPROXY,
                 [CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY] => COUNTERS,
                 _ => &[],
             };

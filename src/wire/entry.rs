@@ -1,12 +1,12 @@
 //! Entries as requests speak of them.
 
 use super::attr::{
-    CTA_ID, CTA_MARK, CTA_MARK_MASK, CTA_STATUS, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY,
-    CTA_ZONE,
+    CTA_ID, CTA_LABELS, CTA_LABELS_MASK, CTA_MARK, CTA_MARK_MASK, CTA_NAT_DST, CTA_NAT_SRC,
+    CTA_STATUS, CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ZONE,
 };
 use super::writer::Writer;
-use super::{protoinfo, tuple};
-use crate::model::{Direction, EntryZone, Key, NewEntry, Status, Update, Zone};
+use super::{protoinfo, rare, tuple};
+use crate::model::{Direction, EntryZone, Key, LabelChange, NewEntry, Status, Update, Zone};
 
 /// `CTA_ZONE`, left out for zone 0: a kernel without zones refuses the attribute.
 fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
@@ -49,6 +49,18 @@ pub(super) fn encode_new(w: &mut Writer<'_>, new: &NewEntry) {
     if let Some(info) = &entry.proto_info {
         protoinfo::encode(w, info);
     }
+    if let Some(proxy) = entry.synproxy {
+        rare::encode_synproxy(w, CTA_SYNPROXY, proxy);
+    }
+    if let Some(rare) = &entry.rare {
+        rare::encode(w, rare);
+    }
+    if let Some(range) = &new.nat.src {
+        rare::encode_nat(w, CTA_NAT_SRC, range);
+    }
+    if let Some(range) = &new.nat.dst {
+        rare::encode_nat(w, CTA_NAT_DST, range);
+    }
 }
 
 /// What the kernel looks an entry up by.
@@ -82,6 +94,10 @@ pub(super) fn encode_update(w: &mut Writer<'_>, update: &Update, status: Option<
         if mark.mask() != u32::MAX {
             w.be32(CTA_MARK_MASK, mark.mask());
         }
+    }
+    if let Some(LabelChange { labels, mask }) = update.labels {
+        rare::encode_labels(w, CTA_LABELS, labels);
+        rare::encode_labels(w, CTA_LABELS_MASK, mask);
     }
     if let Some(info) = &update.proto_info {
         protoinfo::encode(w, info);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::Malformed;
 use super::attr::{
     CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
-    CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
+    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
 };
 use super::reader::{Attr, Attrs, HEADER, split};
-use super::{counters, protoinfo, tuple};
+use super::{counters, protoinfo, rare, tuple};
 use crate::error::{Operation, Result};
-use crate::model::{Counters, Entry, EntryZone, ProtoInfo, Status, Tuple, Zone};
+use crate::model::{Counters, Entry, EntryZone, ProtoInfo, Rare, Status, Tuple, Zone};
 
 /// Offset of the attributes in a message: after `struct nlmsghdr` and `struct nfgenmsg`.
 pub(super) const BODY: u32 = 20;
@@ -287,6 +287,8 @@ impl<'a> EntryRef<'a> {
         let (mut status, mut timeout, mut mark) = (None, None, None);
         let (mut id, mut use_count) = (None, None);
         let (mut info, mut orig_counters, mut reply_counters) = (None, None, None);
+        let mut synproxy = None;
+        let mut rare: Option<Box<Rare>> = None;
         let mut attrs = self.attrs();
         while let Some(attr) = attrs.next() {
             match attr.kind {
@@ -319,7 +321,13 @@ impl<'a> EntryRef<'a> {
                 CTA_COUNTERS_REPLY if reply_counters.is_none() => {
                     reply_counters = Some(counters::decode(attrs.nested(attr))?);
                 }
-                _ => {}
+                CTA_SYNPROXY if synproxy.is_none() => {
+                    synproxy = Some(rare::synproxy(attrs.nested(attr))?);
+                }
+                // Those above, given twice.
+                CTA_TUPLE_ORIG..=CTA_PROTOINFO | CTA_TIMEOUT..=CTA_ID | CTA_ZONE | CTA_SYNPROXY => {
+                }
+                _ => rare::decode(rare.get_or_insert_default(), &attrs, attr)?,
             }
         }
         attrs.finish()?;
@@ -341,6 +349,8 @@ impl<'a> EntryRef<'a> {
             proto_info: info,
             orig_counters,
             reply_counters,
+            synproxy,
+            rare,
         })
     }
 }

@@ -15,9 +15,12 @@ mod entry_ref;
 mod malformed;
 mod message;
 mod protoinfo;
+mod rare;
 mod reader;
 mod request;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod tuple;
 mod writer;
 
@@ -25,7 +28,7 @@ pub use entry_ref::EntryRef;
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
 pub(crate) use request::{
-    Request, create, delete, dump, flush, get, portless_get, stats_request, update, upsert,
+    Request, create, delete, dump, flush, get, portless_get, stats_request, update,
 };
 pub(crate) use stats::decode_count;
 pub(crate) use writer::Datagram;

@@ -60,16 +60,6 @@ pub(crate) fn create(datagram: &mut Datagram, new: &NewEntry) -> Result<()> {
     )
 }
 
-/// Not exclusive: an entry that is there is changed.
-pub(crate) fn upsert(datagram: &mut Datagram, new: &NewEntry) -> Result<()> {
-    datagram.message(
-        ConntrackMessageType::New.into(),
-        NLM_F_CREATE,
-        family(new.entry().family()),
-        |w| encode_new(w, new),
-    )
-}
-
 pub(crate) fn update(
     datagram: &mut Datagram,
     key: &Key,

@@ -140,6 +140,22 @@ impl Writer<'_> {
         self.put(kind, value.to_be_bytes());
     }
 
+    /// A text with its closing zero (`NLA_NUL_STRING`).
+    pub(crate) fn text(&mut self, kind: u16, text: &str) {
+        let Ok(length) = u16::try_from(HEADER + text.len() + 1) else {
+            self.overflow = true;
+            return;
+        };
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.push(0);
+        // Messages begin at multiples of four, so the buffer's length tells the padding.
+        while self.bytes.len() % 4 != 0 {
+            self.bytes.push(0);
+        }
+    }
+
     /// An attribute that holds others; its length is filled in when `inside` is done.
     #[inline]
     pub(crate) fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Self)) {

@@ -65,10 +65,17 @@ fn status_that_cannot_be_cleared_is_busy() {
     let flow = udp(1).status(assured).build().unwrap();
     ct.create(&flow).unwrap();
     for less in [Status::SEEN_REPLY, Status::ASSURED, Status::empty()] {
-        let weaker = udp(1).status(less).build().unwrap();
-        let error = ct.upsert(&weaker).unwrap_err();
+        let weaker = udp(1).status(less).mark(9).timeout(Duration::from_secs(5));
+        let error = ct.upsert(&weaker.build().unwrap()).unwrap_err();
         assert!(error.is_busy(), "{less}: {error}");
         assert_eq!(error.operation(), Some(Operation::Upsert));
+        // Nothing of it was done: the kernel would have changed the time-out first.
+        let now = ct.get(&flow).unwrap();
+        assert_eq!(now.mark(), Some(0), "{less}");
+        assert!(
+            now.timeout().unwrap() > Duration::from_secs(60),
+            "{less}: {now}"
+        );
     }
     assert_eq!(
         ct.get(&flow).unwrap().status(),
@@ -101,6 +108,11 @@ fn a_fixed_time_out_is_told_from_a_missing_capability() {
     );
     let batch = ct.update_many([(&flow, minute)]);
     assert!(batch.results()[0].as_ref().unwrap_err().is_fixed_timeout());
+    let error = ct.upsert(&udp(1).build().unwrap()).unwrap_err();
+    assert!(
+        error.is_fixed_timeout() && !error.is_permission_denied(),
+        "{error}"
+    );
     assert!(ct.get(&flow).unwrap().timeout().unwrap() > Duration::from_secs(60));
 }
 
@@ -149,6 +161,10 @@ fn a_full_table_says_how_full_it_is() {
         .unwrap()
         .max
         .expect("Linux 4.18 and later say it");
+    assert!(
+        (1..=2_000_000).contains(&max),
+        "net.netfilter.nf_conntrack_max is {max}: lower it to at most 2000000 for this test"
+    );
     let assured = |n: u32| {
         let [_, b, c, d] = n.to_be_bytes();
         ctnetlink::Entry::udp(([10, b, c, d], 1000).into(), ([192, 0, 2, 1], 53).into())

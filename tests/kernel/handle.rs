@@ -105,7 +105,7 @@ fn sockets_are_close_on_exec() {
             .iter()
             .any(|(_, inode)| link == format!("socket:[{inode}]"))
         {
-            let info = format!("/proc/self/fdinfo/{}", fd.file_name().display());
+            let info = format!("/proc/self/fdinfo/{}", fd.file_name().to_string_lossy());
             let info = std::fs::read_to_string(info).unwrap();
             let flags = info
                 .lines()

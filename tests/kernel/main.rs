@@ -21,4 +21,5 @@ mod review;
 mod support;
 mod table;
 mod transport;
+mod vocabulary;
 mod zones;

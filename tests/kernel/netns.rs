@@ -145,3 +145,18 @@ fn by_path_and_by_name_even_after_the_name_is_gone() {
     let error = Conntrack::builder().netns("blue").open().unwrap_err();
     assert!(error.to_string().contains("ip netns list"), "{error}");
 }
+
+/// A path of a configuration may name anything; a FIFO's other end would be waited for.
+#[test]
+fn a_path_that_is_no_namespace_is_refused_at_once() {
+    let directory = std::env::temp_dir().join(format!("ctnetlink-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let fifo = directory.join("fifo");
+    crate::support::run("mkfifo", &[fifo.to_str().unwrap()]);
+    let error = Conntrack::builder().netns_path(&fifo).open().unwrap_err();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(
+        error.to_string().contains("not a network namespace"),
+        "{error}"
+    );
+}

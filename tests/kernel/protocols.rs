@@ -254,6 +254,12 @@ fn a_key_does_not_reach_the_flow_of_the_other_direction() {
         assert!(ct.delete(ours).unwrap_err().is_not_found());
         let mark = Update::builder().mark(9).build().unwrap();
         assert!(ct.update(ours, &mark).unwrap_err().is_not_found());
+        // Nor does an upsert reach it, though it could not create its own entry beside it.
+        let upsert = Entry::with_tuple(*ours.tuple())
+            .timeout(Duration::ZERO)
+            .mark(99);
+        let error = ct.upsert(&upsert.build().unwrap()).unwrap_err();
+        assert!(error.is_exists(), "{error}");
         let batch = ct.delete_many([ours]);
         assert!(batch.results()[0].as_ref().unwrap_err().is_not_found());
         let batch = ct.update_many([(ours, mark)]);

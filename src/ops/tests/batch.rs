@@ -210,8 +210,8 @@ fn a_damaged_answer_stops_the_batch_with_unknown_outcomes() {
 
 #[test]
 fn a_socket_that_cannot_be_opened_stops_the_batch_before_its_first_item() {
-    // A file that is no namespace: no socket can be opened in it.
-    let target = Target::Path("/proc/self/status".into());
+    // A namespace of another type: no socket can be opened in it.
+    let target = Target::Path("/proc/self/ns/uts".into());
     let buffers = Buffers {
         receive: 1,
         send: 1,
@@ -391,12 +391,29 @@ fn changes_are_looked_up_first_and_each_gets_its_status() {
 #[test]
 fn a_refused_change_after_its_look_up_is_the_fixed_timeouts() {
     let kernel = Kernel::new([
-        vec![says([found(1, &entry(1)), found(2, &entry(2))])],
-        vec![says([refusal(3, Nix::EPERM), ack(4)])],
+        vec![says([
+            found(1, &fixed(1)),
+            found(2, &fixed(2)),
+            found(3, &entry(3)),
+        ])],
+        vec![says([
+            refusal(4, Nix::EEXIST),
+            refusal(5, Nix::EPERM),
+            refusal(6, Nix::EPERM),
+        ])],
     ]);
-    let changes = [(key(1), mark(1)), (key(2), mark(2))];
+    // Only a change of the time-out of an entry whose time-out is fixed is refused for that.
+    let timeout = Update::builder().timeout(Duration::ZERO).build().unwrap();
+    let changes = [(key(1), mark(1)), (key(2), timeout), (key(3), timeout)];
     let batch = update_many(&kernel.session, changes.into_iter());
-    assert_eq!(failed(&batch), [(0, vec!["fixed timeout"])]);
+    assert_eq!(
+        failed(&batch),
+        [
+            (0, vec!["exists"]),
+            (1, vec!["fixed timeout"]),
+            (2, vec!["permission denied"])
+        ]
+    );
 }
 
 #[test]

@@ -43,7 +43,6 @@ const DUMP: u16 = REQUEST | 0x300;
 /// `NLM_F_CREATE | NLM_F_EXCL`, not acknowledged.
 const CREATE: u16 = REQUEST | 0x600;
 const CREATE_ACKED: u16 = ACKED | 0x600;
-const UPSERT_ACKED: u16 = ACKED | 0x400;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
@@ -237,6 +236,13 @@ fn reported(new: &NewEntry, more: &[Vec<u8>]) -> Vec<u8> {
 
 fn id(id: u32) -> Vec<u8> {
     attr(CTA_ID, &id.to_be_bytes())
+}
+
+/// The same with a time-out that is fixed.
+fn fixed(port: u16) -> Vec<u8> {
+    let status = crate::model::Status::CONFIRMED | crate::model::Status::FIXED_TIMEOUT;
+    let status = attr(crate::wire::attr::CTA_STATUS, &status.bits().to_be_bytes());
+    reported(&udp(port), &[id(port.into()), status])
 }
 
 /// An entry whose id is its client's port.

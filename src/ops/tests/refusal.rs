@@ -80,10 +80,48 @@ fn refusals_have_their_predicates() {
         (Nix::ENOSPC, &[]),
     ] {
         let kernel = Kernel::new([vec![says([refusal(1, errno)])]]);
-        let error = upsert(&kernel.session, &udp(1)).unwrap_err();
-        check(&error, Operation::Upsert, Some(errno), predicates);
-        assert_eq!(kernel.sent(0), [[(NEW, UPSERT_ACKED, 1)]]);
+        let error = create(&kernel.session, &udp(1)).unwrap_err();
+        check(&error, Operation::Create, Some(errno), predicates);
+        assert_eq!(kernel.sent(0), [[(NEW, CREATE_ACKED, 1)]]);
     }
+}
+
+#[test]
+fn an_upsert_creates_or_changes_what_it_has_looked_at() {
+    let exists = |sequence| vec![says([refusal(sequence, Nix::EEXIST)])];
+    let look = |sequence| vec![says([found(sequence, &entry(1))])];
+    // There: it is looked at and changed, with no flag that would create.
+    let kernel = Kernel::new([exists(1), look(2), vec![says([ack(3)])]]);
+    upsert(&kernel.session, &udp(1)).unwrap();
+    let (creation, question) = ((NEW, CREATE_ACKED, 1), (GET, REQUEST, 2));
+    assert_eq!(
+        kernel.sent(0),
+        [creation, question, (NEW, ACKED, 3)].map(|one| vec![one])
+    );
+    // Gone between the two: created after all.
+    let gone = |sequence| vec![says([refusal(sequence, Nix::ENOENT)])];
+    let kernel = Kernel::new([exists(1), gone(2), vec![says([ack(3)])]]);
+    upsert(&kernel.session, &udp(1)).unwrap();
+    // The reply tuple is what is taken: two turns and no more.
+    let kernel = Kernel::new([exists(1), gone(2), exists(3), gone(4)]);
+    let error = upsert(&kernel.session, &udp(1)).unwrap_err();
+    check(&error, Operation::Upsert, Some(Nix::EEXIST), &["exists"]);
+    // Another flow has the tuple.
+    let other = vec![says([found(2, &entry(9))])];
+    let kernel = Kernel::new([exists(1), other]);
+    let error = upsert(&kernel.session, &udp(1)).unwrap_err();
+    check(&error, Operation::Upsert, Some(Nix::EEXIST), &["exists"]);
+    assert_eq!(kernel.sent(0), [creation, question].map(|one| vec![one]));
+    // The look-up is refused.
+    let denied = vec![says([refusal(2, Nix::EPERM)])];
+    let kernel = Kernel::new([exists(1), denied]);
+    let error = upsert(&kernel.session, &udp(1)).unwrap_err();
+    check(
+        &error,
+        Operation::Upsert,
+        Some(Nix::EPERM),
+        &["permission denied"],
+    );
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn state_of_another_protocol_is_refused_after_the_look_up() {
 fn a_refused_timeout_is_told_from_a_missing_capability() {
     let kernel = Kernel::new([
         vec![says([refusal(1, Nix::EPERM)])],
-        vec![says([found(2, &entry(1))])],
+        vec![says([found(2, &fixed(1))])],
         vec![says([refusal(3, Nix::EPERM)])],
     ]);
     let change = Update::builder().timeout(Duration::ZERO).build().unwrap();

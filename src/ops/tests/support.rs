@@ -44,7 +44,7 @@ fn a_tracked_protocol_is_asked_about_once() {
             vec![(GET, REQUEST, 1)],
             vec![(NEW, CREATE_ACKED, 2)],
             vec![(NEW, CREATE_ACKED, 3)],
-            vec![(NEW, UPSERT_ACKED, 4)],
+            vec![(NEW, CREATE_ACKED, 4)],
             vec![(NEW, CREATE, 5), (NEW, CREATE_ACKED, 6)],
             vec![(GET, REQUEST, 7)],
             vec![(NEW, CREATE_ACKED, 8)],

@@ -1,0 +1,216 @@
+//! Attributes that few entries have: labels, time stamps, helper, master, sequence adjustment,
+//! security context, translation.
+
+use std::net::IpAddr;
+
+use super::Malformed;
+use super::attr::{
+    CTA_HELP, CTA_HELP_NAME, CTA_LABELS, CTA_NAT_PROTO, CTA_NAT_V4_MAXIP, CTA_NAT_V4_MINIP,
+    CTA_NAT_V6_MAXIP, CTA_NAT_V6_MINIP, CTA_PROTONAT_PORT_MAX, CTA_PROTONAT_PORT_MIN, CTA_SECCTX,
+    CTA_SECCTX_NAME, CTA_SEQ_ADJ_ORIG, CTA_SEQ_ADJ_REPLY, CTA_SEQADJ_CORRECTION_POS,
+    CTA_SEQADJ_OFFSET_AFTER, CTA_SEQADJ_OFFSET_BEFORE, CTA_SYNPROXY_ISN, CTA_SYNPROXY_ITS,
+    CTA_SYNPROXY_TSOFF, CTA_TIMESTAMP, CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP, CTA_TUPLE_MASTER,
+};
+use super::reader::{Attr, Attrs};
+use super::tuple;
+use super::writer::Writer;
+use crate::model::{Labels, NatRange, Rare, SeqAdjust, Synproxy, Timestamps, Unknown};
+
+/// Takes an attribute of an entry that none of the common fields wants. Of one that is given twice
+/// the first counts.
+pub(super) fn decode(rare: &mut Rare, attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<(), Malformed> {
+    match attr.kind {
+        CTA_LABELS if rare.labels.is_none() => rare.labels = Some(labels(attrs, attr)?),
+        CTA_TIMESTAMP if rare.timestamps.is_none() => {
+            rare.timestamps = Some(timestamps(attrs.nested(attr))?);
+        }
+        CTA_HELP if rare.helper.is_none() => {
+            rare.helper = Some(name(attrs.nested(attr), CTA_HELP_NAME)?);
+        }
+        CTA_TUPLE_MASTER if rare.master.is_none() => {
+            rare.master = Some(tuple::decode(attr)?.0);
+        }
+        CTA_SEQ_ADJ_ORIG if rare.orig_seq_adjust.is_none() => {
+            rare.orig_seq_adjust = Some(seq_adjust(attrs.nested(attr))?);
+        }
+        CTA_SEQ_ADJ_REPLY if rare.reply_seq_adjust.is_none() => {
+            rare.reply_seq_adjust = Some(seq_adjust(attrs.nested(attr))?);
+        }
+        CTA_SECCTX if rare.secctx.is_none() => {
+            rare.secctx = Some(name(attrs.nested(attr), CTA_SECCTX_NAME)?);
+        }
+        CTA_LABELS | CTA_TIMESTAMP | CTA_HELP | CTA_TUPLE_MASTER | CTA_SEQ_ADJ_ORIG
+        | CTA_SEQ_ADJ_REPLY | CTA_SECCTX => {}
+        _ => rare.unknown.push(keep(attr)),
+    }
+    Ok(())
+}
+
+fn keep(attr: Attr<'_>) -> Unknown {
+    Unknown {
+        kind: attr.kind,
+        value: attr.value.to_vec(),
+    }
+}
+
+/// The kernel copies its own words (`unsigned long bits[]`), at most 128 bits of them.
+fn labels(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Labels, Malformed> {
+    const WORD: usize = size_of::<usize>();
+    if attr.value.len() % WORD != 0 || attr.value.len() > 16 {
+        return Err(attrs.wrong(attr, "not 128 bits in whole words"));
+    }
+    let words = attr.value.chunks_exact(WORD);
+    let bits = words.enumerate().fold(0_u128, |bits, (at, word)| {
+        // `chunks_exact` gives exact chunks.
+        let word = word.try_into().map_or(0, usize::from_ne_bytes);
+        bits | (word as u128) << (at * WORD * 8)
+    });
+    Ok(Labels::from_bits(bits))
+}
+
+fn words(labels: Labels) -> [u8; 16] {
+    const WORD: usize = size_of::<usize>();
+    let mut bytes = [0; 16];
+    for (at, word) in bytes.chunks_exact_mut(WORD).enumerate() {
+        #[allow(clippy::cast_possible_truncation, reason = "a word of it at a time")]
+        let bits = (labels.bits() >> (at * WORD * 8)) as usize;
+        word.copy_from_slice(&bits.to_ne_bytes());
+    }
+    bytes
+}
+
+pub(super) fn encode_labels(w: &mut Writer<'_>, kind: u16, labels: Labels) {
+    w.put(kind, words(labels));
+}
+
+fn timestamps(mut attrs: Attrs<'_>) -> Result<Timestamps, Malformed> {
+    let (mut start, mut stop) = (None, None);
+    while let Some(attr) = attrs.next() {
+        match attr.kind {
+            CTA_TIMESTAMP_START => start = Some(attrs.be64(attr)?),
+            CTA_TIMESTAMP_STOP => stop = Some(attrs.be64(attr)?),
+            _ => {}
+        }
+    }
+    attrs.finish()?;
+    Ok(Timestamps { start, stop })
+}
+
+/// A name inside of a nest: bytes up to a zero.
+fn name(mut attrs: Attrs<'_>, kind: u16) -> Result<String, Malformed> {
+    let mut name = None;
+    while let Some(attr) = attrs.next() {
+        if attr.kind == kind {
+            let text = attr.value.split(|byte| *byte == 0).next();
+            match text.map(std::str::from_utf8) {
+                Some(Ok(text)) => name = Some(text.to_owned()),
+                _ => return Err(attrs.wrong(attr, "not UTF-8")),
+            }
+        }
+    }
+    attrs.finish()?;
+    name.ok_or_else(|| attrs.lacks("the name is missing"))
+}
+
+/// The kernel keeps offsets as `s32` and sends their bits.
+fn signed(bits: u32) -> i32 {
+    i32::from_ne_bytes(bits.to_ne_bytes())
+}
+
+fn unsigned(offset: i32) -> u32 {
+    u32::from_ne_bytes(offset.to_ne_bytes())
+}
+
+fn seq_adjust(mut attrs: Attrs<'_>) -> Result<SeqAdjust, Malformed> {
+    let (mut pos, mut before, mut after) = (None, None, None);
+    while let Some(attr) = attrs.next() {
+        match attr.kind {
+            CTA_SEQADJ_CORRECTION_POS => pos = Some(attrs.be32(attr)?),
+            CTA_SEQADJ_OFFSET_BEFORE => before = Some(signed(attrs.be32(attr)?)),
+            CTA_SEQADJ_OFFSET_AFTER => after = Some(signed(attrs.be32(attr)?)),
+            _ => {}
+        }
+    }
+    attrs.finish()?;
+    match (pos, before, after) {
+        (Some(correction_pos), Some(offset_before), Some(offset_after)) => Ok(SeqAdjust {
+            correction_pos,
+            offset_before,
+            offset_after,
+        }),
+        _ => Err(attrs.lacks("a part of the sequence adjustment is missing")),
+    }
+}
+
+pub(super) fn synproxy(mut attrs: Attrs<'_>) -> Result<Synproxy, Malformed> {
+    let (mut isn, mut its, mut tsoff) = (None, None, None);
+    while let Some(attr) = attrs.next() {
+        match attr.kind {
+            CTA_SYNPROXY_ISN => isn = Some(attrs.be32(attr)?),
+            CTA_SYNPROXY_ITS => its = Some(attrs.be32(attr)?),
+            CTA_SYNPROXY_TSOFF => tsoff = Some(attrs.be32(attr)?),
+            _ => {}
+        }
+    }
+    attrs.finish()?;
+    match (isn, its, tsoff) {
+        (Some(isn), Some(its), Some(tsoff)) => Ok(Synproxy { isn, its, tsoff }),
+        _ => Err(attrs.lacks("a part of the SYN proxy's state is missing")),
+    }
+}
+
+pub(super) fn encode_synproxy(w: &mut Writer<'_>, kind: u16, proxy: Synproxy) {
+    w.nest(kind, |w| {
+        w.be32(CTA_SYNPROXY_ISN, proxy.isn);
+        w.be32(CTA_SYNPROXY_ITS, proxy.its);
+        w.be32(CTA_SYNPROXY_TSOFF, proxy.tsoff);
+    });
+}
+
+/// What of it creation takes.
+pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
+    if let Some(labels) = rare.labels {
+        encode_labels(w, CTA_LABELS, labels);
+    }
+    if let Some(helper) = &rare.helper {
+        w.nest(CTA_HELP, |w| w.text(CTA_HELP_NAME, helper));
+    }
+    if let Some(master) = &rare.master {
+        tuple::encode(w, CTA_TUPLE_MASTER, master, None);
+    }
+    for (kind, adjust) in [
+        (CTA_SEQ_ADJ_ORIG, rare.orig_seq_adjust),
+        (CTA_SEQ_ADJ_REPLY, rare.reply_seq_adjust),
+    ] {
+        if let Some(adjust) = adjust {
+            w.nest(kind, |w| {
+                w.be32(CTA_SEQADJ_CORRECTION_POS, adjust.correction_pos);
+                w.be32(CTA_SEQADJ_OFFSET_BEFORE, unsigned(adjust.offset_before));
+                w.be32(CTA_SEQADJ_OFFSET_AFTER, unsigned(adjust.offset_after));
+            });
+        }
+    }
+}
+
+pub(super) fn encode_nat(w: &mut Writer<'_>, kind: u16, range: &NatRange) {
+    w.nest(kind, |w| {
+        match (range.first, range.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                w.put(CTA_NAT_V4_MINIP, first.octets());
+                w.put(CTA_NAT_V4_MAXIP, last.octets());
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                w.put(CTA_NAT_V6_MINIP, first.octets());
+                w.put(CTA_NAT_V6_MAXIP, last.octets());
+            }
+            // A range of two families cannot be built.
+            _ => {}
+        }
+        if let Some((first, last)) = range.ports {
+            w.nest(CTA_NAT_PROTO, |w| {
+                w.be16(CTA_PROTONAT_PORT_MIN, first);
+                w.be16(CTA_PROTONAT_PORT_MAX, last);
+            });
+        }
+    });
+}

@@ -1,0 +1,282 @@
+//! What few entries have: labels, helpers, time stamps, translation, masters, sequence adjustment,
+//! the SYN proxy.
+
+use std::time::{Duration, SystemTime};
+
+use ctnetlink::{
+    Conntrack, Entry, Filter, LabelChange, Labels, NatRange, SeqAdjust, Status, Synproxy, TcpState,
+    Update, Zone,
+};
+
+use crate::support::{LONG, assert_flows, listed, open, run, set, udp, v4, v4_peer, v6, v6_peer};
+
+/// A rule that speaks of labels reserves room for them.
+fn reserve_labels() {
+    run("nft", &["add table inet t"]);
+    run("nft", &["add chain inet t c"]);
+    run("nft", &["add rule inet t c ct label set 1"]);
+}
+
+fn labels(numbers: &[u8]) -> Labels {
+    numbers
+        .iter()
+        .fold(Labels::EMPTY, |labels, n| labels.with(*n).unwrap())
+}
+
+fn ftp() -> ctnetlink::EntryBuilder {
+    Entry::tcp(v4(40_000), v4_peer(21))
+        .state(TcpState::Established)
+        .timeout(LONG)
+}
+
+#[test]
+fn labels_are_set_changed_and_cleared() {
+    let ct = open();
+    reserve_labels();
+    let some = labels(&[0, 1, 63, 64, 127]);
+    let flow = udp(1).labels(some).build().unwrap();
+    let bystander = udp(2).labels(some).build().unwrap();
+    ct.create(&flow).unwrap();
+    ct.create(&bystander).unwrap();
+    assert_eq!(ct.get(&flow).unwrap().labels(), Some(some));
+    let change = |change| {
+        let update = Update::builder().labels(change).build().unwrap();
+        ct.update(&flow, &update).unwrap();
+        ct.get(&flow).unwrap().labels()
+    };
+    assert_eq!(
+        change(LabelChange::remove(labels(&[0, 64]))),
+        Some(labels(&[1, 63, 127]))
+    );
+    assert_eq!(
+        change(LabelChange::add(labels(&[2]))),
+        Some(labels(&[1, 2, 63, 127]))
+    );
+    let one = labels(&[99]);
+    assert_eq!(change(LabelChange::replace(one)), Some(one));
+    assert_eq!(change(LabelChange::replace(Labels::EMPTY)), None);
+    assert_eq!(ct.get(&bystander).unwrap().labels(), Some(some));
+}
+
+#[test]
+fn labels_without_room_say_how_to_reserve_it() {
+    let ct = open();
+    let plain = udp(1).build().unwrap();
+    ct.create(&plain).unwrap();
+    assert_eq!(ct.get(&plain).unwrap().labels(), None);
+    let update = Update::builder()
+        .labels(LabelChange::add(labels(&[1])))
+        .build()
+        .unwrap();
+    let error = ct.update(&plain, &update).unwrap_err();
+    assert!(error.is_no_label_space(), "{error}");
+    assert!(error.to_string().contains("ct label set"), "{error}");
+}
+
+#[test]
+fn a_helper_is_attached_at_creation() {
+    let ct = open();
+    let flow = ftp().helper("ftp").build().unwrap();
+    ct.create(&flow).unwrap();
+    assert_eq!(ct.get(&flow).unwrap().helper(), Some("ftp"));
+    assert!(
+        run("conntrack", &["-L"]).contains("helper=ftp"),
+        "conntrack shows it too"
+    );
+    let unknown = Entry::tcp(v4(1), v4_peer(21))
+        .helper("no-such-helper")
+        .timeout(LONG)
+        .build()
+        .unwrap();
+    let error = ct.create(&unknown).unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
+    assert_flows(&listed(&ct, &Filter::new()), [&flow]);
+    for bad in ["", "a-name-of-16-byt"] {
+        assert!(ftp().helper(bad).build().unwrap_err().is_invalid_input());
+    }
+}
+
+#[test]
+fn time_stamps_are_there_when_they_are_kept() {
+    let ct = open();
+    let before = udp(1).build().unwrap();
+    ct.create(&before).unwrap();
+    set("nf_conntrack_timestamp", "1");
+    let since = SystemTime::now();
+    let flow = udp(2).build().unwrap();
+    ct.create(&flow).unwrap();
+    let stamps = ct.get(&flow).unwrap().timestamps().unwrap();
+    let age = stamps.start().unwrap().duration_since(since).unwrap();
+    assert!(age < Duration::from_secs(60), "{age:?}");
+    assert_eq!(stamps.stop(), None);
+    assert_eq!(ct.get(&before).unwrap().timestamps(), None);
+}
+
+#[test]
+fn translation_is_chosen_from_the_range() {
+    let ct = open();
+    let (first, last) = (
+        "203.0.113.1".parse().unwrap(),
+        "203.0.113.9".parse().unwrap(),
+    );
+    let range = NatRange::addresses(first, last)
+        .unwrap()
+        .ports(2000, 2009)
+        .unwrap();
+    let source = udp(1).nat_src(range).build().unwrap();
+    ct.create(&source).unwrap();
+    let found = ct.get(&source).unwrap();
+    let chosen = found.reply().dst();
+    assert!(chosen >= first && chosen <= last, "{found}");
+    assert!(
+        (2000..=2009).contains(&found.reply().dst_port().unwrap()),
+        "{found}"
+    );
+    assert_eq!(found.reply().src(), v4_peer(53).ip());
+    assert!(found.status().unwrap().contains(Status::SRC_NAT));
+
+    let to = NatRange::address("2001:db8::99".parse().unwrap());
+    let destination = Entry::udp(v6(1), v6_peer(53))
+        .nat_dst(to)
+        .timeout(LONG)
+        .build()
+        .unwrap();
+    ct.create(&destination).unwrap();
+    let found = ct.get(&destination).unwrap();
+    assert_eq!(
+        found.reply().src(),
+        "2001:db8::99".parse::<std::net::IpAddr>().unwrap()
+    );
+    assert!(found.status().unwrap().contains(Status::DST_NAT));
+
+    // A range of another family could only be refused.
+    assert!(udp(2).nat_src(to).build().unwrap_err().is_invalid_input());
+}
+
+#[test]
+fn a_master_is_named_and_must_be_there() {
+    let ct = open();
+    let zone = Zone::new(5);
+    let control = ftp().zone(zone).build().unwrap();
+    let data = || {
+        Entry::tcp(v4_peer(20), v4(1024))
+            .zone(zone)
+            .timeout(LONG)
+            .master(*control.entry().orig())
+    };
+    let orphan = data().build().unwrap();
+    assert!(ct.create(&orphan).unwrap_err().is_not_found());
+    ct.create(&control).unwrap();
+    let data = data().build().unwrap();
+    ct.create(&data).unwrap();
+    let found = ct.get(&data).unwrap();
+    assert_eq!(found.master(), Some(control.entry().orig()));
+    assert!(found.status().unwrap().contains(Status::EXPECTED));
+    // A change of status repeats EXPECTED, which the kernel would otherwise refuse as busy.
+    ct.update(&data, &Update::builder().assured().build().unwrap())
+        .unwrap();
+    assert_eq!(
+        ct.get(&data).unwrap().status(),
+        Some(Status::EXPECTED | Status::CONFIRMED | Status::ASSURED)
+    );
+}
+
+#[test]
+fn sequence_adjustment_is_kept() {
+    let ct = open();
+    let adjust = |n: u32| SeqAdjust {
+        correction_pos: 1000 + n,
+        offset_before: -7,
+        offset_after: i32::MIN,
+    };
+    let flow = ftp()
+        .nat_src(NatRange::address("203.0.113.9".parse().unwrap()))
+        .seq_adjust(adjust(1), adjust(2))
+        .build()
+        .unwrap();
+    ct.create(&flow).unwrap();
+    let found = ct.get(&flow).unwrap();
+    assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    assert_eq!(found.reply_seq_adjust(), Some(adjust(2)));
+    assert_eq!(
+        ct.get(&flow).unwrap().status().unwrap() & Status::SEQ_ADJUST,
+        Status::SEQ_ADJUST
+    );
+}
+
+#[test]
+fn the_syn_proxys_state_is_read() {
+    let ct = open();
+    let proxy = Synproxy {
+        isn: 1,
+        its: 0xffff_ffff,
+        tsoff: 3,
+    };
+    let flow = ftp().synproxy(proxy).build().unwrap();
+    ct.create(&flow).unwrap();
+    // Kernels keep room for it only where a rule uses the proxy.
+    match ct.get(&flow).unwrap().synproxy() {
+        None => {}
+        Some(found) => assert!(found == proxy || found.isn == 0, "{found:?}"),
+    }
+}
+
+/// Everything that can be made again is made again, in a namespace of its own.
+#[test]
+fn a_listed_entry_is_restored_whole() {
+    fn restore(entries: &[Entry]) -> Vec<Entry> {
+        let ct: Conntrack = open();
+        reserve_labels();
+        for entry in entries {
+            ct.create(&entry.to_new().unwrap()).unwrap();
+        }
+        listed(&ct, &Filter::new())
+    }
+    let ct = open();
+    reserve_labels();
+    let to = NatRange::address("203.0.113.9".parse().unwrap());
+    for flow in [
+        ftp().helper("ftp").labels(labels(&[1, 77])).mark(9),
+        udp(1)
+            .nat_src(to)
+            .zone(Zone::new(8))
+            .status(Status::ASSURED),
+    ] {
+        ct.create(&flow.build().unwrap()).unwrap();
+    }
+    let saved = listed(&ct, &Filter::new());
+    let restored = std::thread::scope(|scope| scope.spawn(|| restore(&saved)).join().unwrap());
+    let known = |entries: &[Entry]| {
+        let mut known: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let (tuples, zone) = ((*entry.orig(), *entry.reply()), entry.zone());
+                let rest = (
+                    entry.labels(),
+                    entry.helper().map(str::to_owned),
+                    entry.mark(),
+                );
+                format!("{tuples:?} {zone:?} {rest:?} {:?}", entry.tcp_info())
+            })
+            .collect();
+        known.sort();
+        known
+    };
+    assert_eq!(known(&restored), known(&saved));
+}
+
+#[test]
+fn no_attribute_of_this_kernel_is_unknown() {
+    let ct = open();
+    reserve_labels();
+    set("nf_conntrack_timestamp", "1");
+    set("nf_conntrack_acct", "1");
+    for entry in crate::support::every_protocol(1) {
+        ct.create(&entry.labels(labels(&[5])).build().unwrap())
+            .unwrap();
+    }
+    for entry in listed(&ct, &Filter::new()) {
+        assert_eq!(entry.unknown(), [], "{entry}");
+        assert_eq!(entry.labels(), Some(labels(&[5])), "{entry}");
+    }
+}
