@@ -25,7 +25,7 @@ fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
             5 => Layer4::Gre(GreKeys { src, dst }),
             6 if six => Layer4::Icmpv6(Icmpv6::new(128 | (byte & 1), byte, src).unwrap()),
             6 => Layer4::Icmp(Icmp::new(13 + byte % 6, byte, src).unwrap()),
-            _ => Layer4::Other(Protocol::new(200 | byte)),
+            _ => Layer4::Other(Protocol::new(0xc8 | byte)),
         }
     })
 }
