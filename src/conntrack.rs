@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{Count, Entry, Key, NewEntry, Update};
-use crate::ops::{self, Batch, Entries, Session, Visited};
+use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Visited};
 use crate::wire::EntryRef;
 
 /// A handle on the conntrack table of one network namespace.
@@ -356,6 +356,15 @@ impl Conntrack {
     /// When the kernel refuses.
     pub fn flush_all(&self) -> Result<()> {
         ops::flush_all(&self.session)
+    }
+}
+
+/// Events.
+impl Conntrack {
+    /// A subscription to what happens to entries, on a socket of its own.
+    #[doc(alias = "NFNLGRP_CONNTRACK_NEW")]
+    pub fn events(&self) -> EventsBuilder<'_> {
+        EventsBuilder::new(&self.session)
     }
 }
 

@@ -142,6 +142,8 @@ pub enum Operation {
     Count,
     /// `flush_all`.
     Flush,
+    /// A subscription to events.
+    Events,
 }
 
 impl Operation {
@@ -159,6 +161,7 @@ impl Operation {
             Self::ListAndZeroCounters => "list and zero counters",
             Self::Count => "count",
             Self::Flush => "flush",
+            Self::Events => "events",
         }
     }
 }

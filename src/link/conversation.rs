@@ -18,7 +18,7 @@ const RECEIVE_SIZE: usize = 32 * 1024;
 const LATE_MAX: u32 = 1024;
 
 /// When a wait that begins now ends. A deadline beyond all clocks is ten years.
-pub(super) fn end_of_wait(deadline: Duration) -> Instant {
+pub(crate) fn end_of_wait(deadline: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     Instant::now() + deadline.min(NEVER)
 }

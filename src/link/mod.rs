@@ -10,8 +10,9 @@ pub(crate) mod script;
 mod socket;
 mod transport;
 
-pub(crate) use conversation::{Answer, Link};
+pub(crate) use conversation::{Answer, Link, end_of_wait};
 pub(crate) use dump::Dump;
 pub(crate) use netns::{Namespace, Target};
 pub(crate) use pool::Pool;
-pub(crate) use socket::Buffers;
+pub(crate) use socket::{Buffers, Socket};
+pub(crate) use transport::Transport;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::conversation::Link;
 use super::netns::Namespace;
 use super::socket::{Buffers, Socket};
-use crate::error::Result;
+use crate::error::{Error, Operation, Result};
 
 /// More idle sockets than this are closed: a burst of lists does not hold on to its buffers.
 const IDLE_MAX: usize = 4;
@@ -17,6 +17,8 @@ type Opener = Box<dyn Fn() -> Result<Link> + Send + Sync>;
 /// The sockets of a handle.
 pub(crate) struct Pool {
     open: Opener,
+    /// Where subscriptions are opened; a scripted pool has none.
+    namespace: Option<(Arc<Namespace>, Buffers)>,
     label: String,
     idle: Mutex<Idle>,
 }
@@ -32,19 +34,27 @@ struct Idle {
 impl Pool {
     pub(crate) fn new(namespace: Namespace, want: Buffers) -> Arc<Self> {
         let label = namespace.label().to_owned();
+        let namespace = Arc::new(namespace);
+        let opener = Arc::clone(&namespace);
         Self::with_opener(
             label,
             Box::new(move || {
-                let socket = namespace.run(|| Socket::open(want))?;
+                let socket = opener.run(|| Socket::open(want))?;
                 let (port, buffers) = (socket.port(), socket.buffers());
                 Ok(Link::new(socket, port, buffers, 1))
             }),
+            Some((namespace, want)),
         )
     }
 
-    fn with_opener(label: String, open: Opener) -> Arc<Self> {
+    fn with_opener(
+        label: String,
+        open: Opener,
+        namespace: Option<(Arc<Namespace>, Buffers)>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             open,
+            namespace,
             label,
             idle: Mutex::new(Idle {
                 links: Vec::new(),
@@ -56,6 +66,26 @@ impl Pool {
     /// The namespace's name, for traces.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// A socket of its own that has joined multicast groups.
+    pub(crate) fn subscribe(&self, groups: u32, receive_buffer: usize) -> Result<Socket> {
+        let Some((namespace, want)) = &self.namespace else {
+            return Err(Error::unsupported(
+                Operation::Events,
+                "a subscription is not possible",
+                "this handle has no namespace",
+            ));
+        };
+        let want = Buffers {
+            receive: receive_buffer,
+            ..*want
+        };
+        namespace.run(|| {
+            let socket = Socket::open(want)?;
+            socket.join(groups)?;
+            Ok(socket)
+        })
     }
 
     /// An idle link, or a new one.
@@ -159,6 +189,7 @@ impl Pool {
                     1,
                 ))
             }),
+            None,
         )
     }
 }

@@ -1,7 +1,7 @@
 //! A netlink socket.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -84,6 +84,17 @@ impl Socket {
         })
     }
 
+    /// Joins multicast groups: bit 0 of `groups` is group 1.
+    pub(crate) fn join(&self, groups: u32) -> Result<()> {
+        for group in (0..32).filter(|bit| groups >> bit & 1 == 1) {
+            self.raw.add_membership(group + 1).map_err(|error| {
+                let action = format!("join the netlink group {}", group + 1);
+                Error::system(Operation::Events, action, &error, None)
+            })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn port(&self) -> u32 {
         self.port
     }
@@ -105,6 +116,12 @@ fn size_buffers(raw: &RawSocket, want: Buffers) {
         if let Err(errno) = result {
             tracing::warn!(option = name, %errno, "cannot size a socket buffer");
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
     }
 }
 

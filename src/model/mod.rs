@@ -5,6 +5,7 @@
 mod builder;
 mod counters;
 mod entry;
+mod event;
 mod key;
 mod labels;
 mod line;
@@ -23,6 +24,7 @@ mod zone;
 pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
 pub use entry::Entry;
+pub use event::{Event, EventGroups, Overrun};
 pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;

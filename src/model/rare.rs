@@ -8,10 +8,11 @@ use super::{Labels, Tuple};
 ///
 /// An entry has them only if `net.netfilter.nf_conntrack_timestamp` was on when it was made.
 #[doc(alias = "CTA_TIMESTAMP")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Timestamps {
     pub(crate) start: Option<u64>,
     pub(crate) stop: Option<u64>,
+    pub(crate) event: Option<u64>,
 }
 
 fn time(nanoseconds: u64) -> SystemTime {
@@ -31,6 +32,13 @@ impl Timestamps {
     #[must_use]
     pub fn stop(&self) -> Option<SystemTime> {
         self.stop.map(time)
+    }
+
+    /// When the event happened that reported the entry. Linux 6.14 and later say it.
+    #[doc(alias = "CTA_TIMESTAMP_EVENT")]
+    #[must_use]
+    pub fn event(&self) -> Option<SystemTime> {
+        self.event.map(time)
     }
 
     /// The start in nanoseconds since 1970, as the kernel sent it.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod count;
+mod events;
 mod single;
 mod support;
 mod table;
@@ -17,6 +18,7 @@ use crate::link::Pool;
 pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
+pub use events::{Events, EventsBuilder};
 pub(crate) use single::{create, delete, flush_all, get, update, upsert};
 use support::Tracked;
 pub use table::{Entries, Visited};

@@ -12,6 +12,7 @@ pub(crate) mod attr;
 mod counters;
 mod entry;
 mod entry_ref;
+mod event;
 mod malformed;
 mod message;
 mod protoinfo;
@@ -25,6 +26,7 @@ mod tuple;
 mod writer;
 
 pub use entry_ref::EntryRef;
+pub(crate) use event::decode_event;
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
 pub(crate) use request::{

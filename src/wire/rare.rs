@@ -9,20 +9,28 @@ use super::attr::{
     CTA_NAT_V6_MAXIP, CTA_NAT_V6_MINIP, CTA_PROTONAT_PORT_MAX, CTA_PROTONAT_PORT_MIN, CTA_SECCTX,
     CTA_SECCTX_NAME, CTA_SEQ_ADJ_ORIG, CTA_SEQ_ADJ_REPLY, CTA_SEQADJ_CORRECTION_POS,
     CTA_SEQADJ_OFFSET_AFTER, CTA_SEQADJ_OFFSET_BEFORE, CTA_SYNPROXY_ISN, CTA_SYNPROXY_ITS,
-    CTA_SYNPROXY_TSOFF, CTA_TIMESTAMP, CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP, CTA_TUPLE_MASTER,
+    CTA_SYNPROXY_TSOFF, CTA_TIMESTAMP, CTA_TIMESTAMP_EVENT, CTA_TIMESTAMP_START,
+    CTA_TIMESTAMP_STOP, CTA_TUPLE_MASTER,
 };
 use super::reader::{Attr, Attrs};
 use super::tuple;
 use super::writer::Writer;
-use crate::model::{Labels, NatRange, Rare, SeqAdjust, Synproxy, Timestamps, Unknown};
+use crate::model::{Labels, NatRange, Rare, SeqAdjust, Synproxy, Unknown};
 
 /// Takes an attribute of an entry that none of the common fields wants. Of one that is given twice
 /// the first counts.
 pub(super) fn decode(rare: &mut Rare, attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<(), Malformed> {
     match attr.kind {
         CTA_LABELS if rare.labels.is_none() => rare.labels = Some(labels(attrs, attr)?),
-        CTA_TIMESTAMP if rare.timestamps.is_none() => {
-            rare.timestamps = Some(timestamps(attrs.nested(attr))?);
+        CTA_TIMESTAMP => {
+            let (start, stop) = timestamps(attrs.nested(attr))?;
+            let stamps = rare.timestamps.get_or_insert_default();
+            (stamps.start, stamps.stop) = (stamps.start.or(start), stamps.stop.or(stop));
+        }
+        CTA_TIMESTAMP_EVENT => {
+            let event = attrs.be64(attr)?;
+            let stamps = rare.timestamps.get_or_insert_default();
+            stamps.event.get_or_insert(event);
         }
         CTA_HELP if rare.helper.is_none() => {
             rare.helper = Some(name(attrs.nested(attr), CTA_HELP_NAME)?);
@@ -39,8 +47,8 @@ pub(super) fn decode(rare: &mut Rare, attrs: &Attrs<'_>, attr: Attr<'_>) -> Resu
         CTA_SECCTX if rare.secctx.is_none() => {
             rare.secctx = Some(name(attrs.nested(attr), CTA_SECCTX_NAME)?);
         }
-        CTA_LABELS | CTA_TIMESTAMP | CTA_HELP | CTA_TUPLE_MASTER | CTA_SEQ_ADJ_ORIG
-        | CTA_SEQ_ADJ_REPLY | CTA_SECCTX => {}
+        CTA_LABELS | CTA_HELP | CTA_TUPLE_MASTER | CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY
+        | CTA_SECCTX => {}
         _ => rare.unknown.push(keep(attr)),
     }
     Ok(())
@@ -83,7 +91,7 @@ pub(super) fn encode_labels(w: &mut Writer<'_>, kind: u16, labels: Labels) {
     w.put(kind, words(labels));
 }
 
-fn timestamps(mut attrs: Attrs<'_>) -> Result<Timestamps, Malformed> {
+fn timestamps(mut attrs: Attrs<'_>) -> Result<(Option<u64>, Option<u64>), Malformed> {
     let (mut start, mut stop) = (None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
@@ -93,7 +101,7 @@ fn timestamps(mut attrs: Attrs<'_>) -> Result<Timestamps, Malformed> {
         }
     }
     attrs.finish()?;
-    Ok(Timestamps { start, stop })
+    Ok((start, stop))
 }
 
 /// A name inside of a nest: bytes up to a zero.

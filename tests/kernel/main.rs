@@ -12,6 +12,7 @@
 
 mod batch;
 mod errors;
+mod events;
 mod handle;
 mod interop;
 mod line;
