@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
-use crate::model::{Count, Entry, Key, NewEntry, Update};
+use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Key, NewEntry, Update};
 use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Visited};
 use crate::wire::EntryRef;
 
@@ -348,6 +348,46 @@ impl Conntrack {
     #[doc(alias = "IPCTNL_MSG_CT_GET_STATS")]
     pub fn count(&self) -> Result<Count> {
         ops::count(&self.session)
+    }
+
+    /// Entries that have ended and are still held, because their last event could not be delivered
+    /// yet or something refers to them.
+    ///
+    /// # Errors
+    /// When the list cannot be started.
+    #[doc(alias = "IPCTNL_MSG_CT_GET_DYING")]
+    pub fn list_dying(&self) -> Result<Entries> {
+        ops::list_dying(&self.session)
+    }
+
+    /// What each CPU counted in this namespace. Their sum is
+    /// `stats.into_iter().sum::<CpuStats>()`.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, and when an answer is damaged.
+    ///
+    /// ```
+    /// # use ctnetlink::{Conntrack, CpuStats};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
+    /// let ct = Conntrack::open()?;
+    /// let all: CpuStats = ct.cpu_stats()?.into_iter().sum();
+    /// assert_eq!((all.drop, all.early_drop), (Some(0), Some(0)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "IPCTNL_MSG_CT_GET_STATS_CPU")]
+    pub fn cpu_stats(&self) -> Result<Vec<CpuStats>> {
+        ops::cpu_stats(&self.session)
+    }
+
+    /// What each CPU counted of expectations in this namespace.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, and when an answer is damaged.
+    #[doc(alias = "IPCTNL_MSG_EXP_GET_STATS_CPU")]
+    pub fn expect_cpu_stats(&self) -> Result<Vec<ExpectCpuStats>> {
+        ops::expect_cpu_stats(&self.session)
     }
 
     /// Removes every entry of every zone and both families of the namespace.

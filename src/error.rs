@@ -144,6 +144,8 @@ pub enum Operation {
     Flush,
     /// A subscription to events.
     Events,
+    /// `cpu_stats`, `expect_cpu_stats`.
+    Stats,
 }
 
 impl Operation {
@@ -162,6 +164,7 @@ impl Operation {
             Self::Count => "count",
             Self::Flush => "flush",
             Self::Events => "events",
+            Self::Stats => "statistics",
         }
     }
 }
@@ -595,6 +598,8 @@ impl Error {
                     | Operation::List
                     | Operation::ListAndZeroCounters
                     | Operation::Count
+                    | Operation::Events
+                    | Operation::Stats
             ),
             _ => false,
         }

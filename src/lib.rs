@@ -46,11 +46,11 @@ pub use conntrack::{Builder, Conntrack};
 pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
-    Count, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder, EntryZone,
-    Event, EventGroups, Family, GreKeys, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels,
-    Layer4, Mark, NatRange, NewEntry, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState,
-    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple,
-    Unknown, Update, UpdateBuilder, Zone,
+    Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
+    EntryZone, Event, EventGroups, ExpectCpuStats, Family, GreKeys, Icmp, Icmpv6, Key, LabelChange,
+    LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, Overrun, Ports, ProtoInfo, Protocol,
+    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
+    Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
 };
 pub use ops::{Batch, Entries, Events, EventsBuilder, Visited};
 pub use wire::EntryRef;

@@ -4,6 +4,7 @@ mod batch;
 mod count;
 mod events;
 mod single;
+mod stats;
 mod support;
 mod table;
 #[cfg(test)]
@@ -20,9 +21,10 @@ pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
 pub use events::{Events, EventsBuilder};
 pub(crate) use single::{create, delete, flush_all, get, update, upsert};
+pub(crate) use stats::{cpu_stats, expect_cpu_stats};
 use support::Tracked;
 pub use table::{Entries, Visited};
-pub(crate) use table::{list, list_and_zero_counters, visit};
+pub(crate) use table::{list, list_and_zero_counters, list_dying, visit};
 
 /// What every conversation of a handle needs.
 pub(crate) struct Session {

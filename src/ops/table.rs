@@ -21,7 +21,7 @@ fn start(session: &Session, operation: Operation, request: Request) -> Result<Du
         operation,
         session.deadline,
         // Counters that were zeroed on the way to an answer that did not fit are gone.
-        request == Request::List,
+        request != Request::ListAndZeroCounters,
         move |datagram| wire::dump(datagram, request),
     )
 }
@@ -118,6 +118,10 @@ pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
         Request::ListAndZeroCounters,
         &Filter::new(),
     )
+}
+
+pub(crate) fn list_dying(session: &Session) -> Result<Entries> {
+    entries(session, Operation::List, Request::ListDying, &Filter::new())
 }
 
 fn entries(

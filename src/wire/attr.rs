@@ -52,6 +52,14 @@ numbers!(SEQADJ:
 numbers!(SECCTX: CTA_SECCTX_NAME = 1);
 numbers!(TIMESTAMP: CTA_TIMESTAMP_START = 1, CTA_TIMESTAMP_STOP = 2);
 numbers!(SYNPROXY: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
+numbers!(CPU_STATS:
+    CTA_STATS_FOUND = 2, CTA_STATS_INVALID = 4, CTA_STATS_INSERT = 8, CTA_STATS_INSERT_FAILED = 9,
+    CTA_STATS_DROP = 10, CTA_STATS_EARLY_DROP = 11, CTA_STATS_ERROR = 12,
+    CTA_STATS_SEARCH_RESTART = 13, CTA_STATS_CLASH_RESOLVE = 14, CTA_STATS_CHAIN_TOOLONG = 15,
+);
+numbers!(EXPECT_CPU_STATS:
+    CTA_STATS_EXP_NEW = 1, CTA_STATS_EXP_CREATE = 2, CTA_STATS_EXP_DELETE = 3,
+);
 numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 
 /// Where an attribute stands: the numbers from the top level down, at most three.
@@ -73,6 +81,8 @@ pub(crate) enum Root {
     #[default]
     Entry,
     Stats,
+    CpuStats,
+    ExpectCpuStats,
 }
 
 impl Path {
@@ -111,7 +121,16 @@ impl fmt::Debug for Path {
 /// `CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC`
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = if self.is_of(Root::Stats) { STATS } else { CTA };
+        let tables = [
+            (Root::Entry, CTA),
+            (Root::Stats, STATS),
+            (Root::CpuStats, CPU_STATS),
+            (Root::ExpectCpuStats, EXPECT_CPU_STATS),
+        ];
+        let mut table = tables
+            .into_iter()
+            .find(|(root, _)| self.is_of(*root))
+            .map_or(&[][..], |(_, table)| table);
         let mut above: Vec<u16> = Vec::new();
         for number in self.parts() {
             let dot = if above.is_empty() { "" } else { "." };
@@ -178,5 +197,9 @@ mod tests {
             Path::root(Root::Stats).join(1).to_string(),
             "CTA_STATS_GLOBAL_ENTRIES"
         );
+        let drop = Path::root(Root::CpuStats).join(CTA_STATS_DROP);
+        assert_eq!(drop.to_string(), "CTA_STATS_DROP");
+        let create = Path::root(Root::ExpectCpuStats).join(CTA_STATS_EXP_CREATE);
+        assert_eq!(create.to_string(), "CTA_STATS_EXP_CREATE");
     }
 }

@@ -30,7 +30,8 @@ pub(crate) use event::decode_event;
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
 pub(crate) use request::{
-    Request, create, delete, dump, flush, get, portless_get, stats_request, update,
+    Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
+    stats_request, update,
 };
-pub(crate) use stats::decode_count;
+pub(crate) use stats::{decode_count, decode_cpu_stats, decode_expect_cpu_stats};
 pub(crate) use writer::Datagram;

@@ -1,8 +1,8 @@
 //! The requests of ctnetlink, as messages.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::conntrack::ConntrackMessageType;
+use netlink_packet_netfilter::{NetfilterProtoFamily, NetfilterSubsystem};
 
 use super::attr::{
     CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
@@ -19,11 +19,19 @@ pub(crate) enum Request {
     List,
     /// `IPCTNL_MSG_CT_GET_CTRZERO`
     ListAndZeroCounters,
+    /// `IPCTNL_MSG_CT_GET_DYING`
+    ListDying,
 }
 
-// The two that netlink-packet-netfilter has no names for.
+// Those that netlink-packet-netfilter has no names for.
 const GET_CTRZERO: u8 = 3;
+const GET_STATS_CPU: u8 = 4;
 const GET_STATS: u8 = 5;
+const GET_DYING: u8 = 6;
+/// `NFNL_SUBSYS_CTNETLINK_EXP`
+const EXPECTATIONS: NetfilterSubsystem = NetfilterSubsystem::Other(2);
+/// `IPCTNL_MSG_EXP_GET_STATS_CPU`
+const EXP_GET_STATS_CPU: u8 = 3;
 
 fn family(family: Family) -> NetfilterProtoFamily {
     match family {
@@ -37,6 +45,7 @@ pub(crate) fn dump(datagram: &mut Datagram, request: Request) -> Result<()> {
     let kind = match request {
         Request::List => ConntrackMessageType::Get.into(),
         Request::ListAndZeroCounters => GET_CTRZERO,
+        Request::ListDying => GET_DYING,
     };
     datagram.message(kind, NLM_F_DUMP, NetfilterProtoFamily::Unspec, |_| {})
 }
@@ -101,6 +110,18 @@ pub(crate) fn flush(datagram: &mut Datagram) -> Result<()> {
 
 pub(crate) fn stats_request(datagram: &mut Datagram) -> Result<()> {
     datagram.message(GET_STATS, 0, NetfilterProtoFamily::Unspec, |_| {})
+}
+
+/// What each CPU counts.
+pub(crate) fn cpu_stats_dump(datagram: &mut Datagram) -> Result<()> {
+    let family = NetfilterProtoFamily::Unspec;
+    datagram.message(GET_STATS_CPU, NLM_F_DUMP, family, |_| {})
+}
+
+/// What each CPU counts of expectations.
+pub(crate) fn expect_cpu_stats_dump(datagram: &mut Datagram) -> Result<()> {
+    let family = NetfilterProtoFamily::Unspec;
+    datagram.message_to(EXPECTATIONS, EXP_GET_STATS_CPU, NLM_F_DUMP, family, |_| {})
 }
 
 /// A look-up that lacks the ports on purpose. A kernel that tracks the protocol says `EINVAL`

@@ -1,10 +1,15 @@
-//! `IPCTNL_MSG_CT_GET_STATS`.
+//! `IPCTNL_MSG_CT_GET_STATS`, and the same a CPU at a time.
 
 use super::Malformed;
-use super::attr::{CTA_STATS_GLOBAL_ENTRIES, CTA_STATS_GLOBAL_MAX_ENTRIES, Path, Root};
+use super::attr::{
+    CTA_STATS_CHAIN_TOOLONG, CTA_STATS_CLASH_RESOLVE, CTA_STATS_DROP, CTA_STATS_EARLY_DROP,
+    CTA_STATS_ERROR, CTA_STATS_EXP_CREATE, CTA_STATS_EXP_DELETE, CTA_STATS_EXP_NEW,
+    CTA_STATS_FOUND, CTA_STATS_GLOBAL_ENTRIES, CTA_STATS_GLOBAL_MAX_ENTRIES, CTA_STATS_INSERT,
+    CTA_STATS_INSERT_FAILED, CTA_STATS_INVALID, CTA_STATS_SEARCH_RESTART, Path, Root,
+};
 use super::entry_ref::{BODY, attributes};
 use super::reader::Attrs;
-use crate::model::Count;
+use crate::model::{Count, CpuStats, ExpectCpuStats};
 
 pub(crate) fn decode_count(payload: &[u8]) -> Result<Count, Malformed> {
     let mut attrs = Attrs::new(attributes(payload)?, BODY, Path::root(Root::Stats));
@@ -21,4 +26,56 @@ pub(crate) fn decode_count(payload: &[u8]) -> Result<Count, Malformed> {
         Some(entries) => Ok(Count { entries, max }),
         None => Err(attrs.lacks("CTA_STATS_GLOBAL_ENTRIES is missing")),
     }
+}
+
+/// The CPU's number, which is the nfnetlink header's resource (`ctnetlink_ct_stat_cpu_fill_info`).
+fn cpu(payload: &[u8]) -> Option<u16> {
+    let bytes = payload.get(2..4)?.try_into().ok()?;
+    Some(u16::from_be_bytes(bytes))
+}
+
+pub(crate) fn decode_cpu_stats(payload: &[u8]) -> Result<CpuStats, Malformed> {
+    let mut attrs = Attrs::new(attributes(payload)?, BODY, Path::root(Root::CpuStats));
+    let mut stats = CpuStats {
+        cpu: cpu(payload),
+        ..CpuStats::default()
+    };
+    while let Some(attr) = attrs.next() {
+        let field = match attr.kind {
+            CTA_STATS_FOUND => &mut stats.found,
+            CTA_STATS_INVALID => &mut stats.invalid,
+            CTA_STATS_INSERT => &mut stats.insert,
+            CTA_STATS_INSERT_FAILED => &mut stats.insert_failed,
+            CTA_STATS_DROP => &mut stats.drop,
+            CTA_STATS_EARLY_DROP => &mut stats.early_drop,
+            CTA_STATS_ERROR => &mut stats.error,
+            CTA_STATS_SEARCH_RESTART => &mut stats.search_restart,
+            CTA_STATS_CLASH_RESOLVE => &mut stats.clash_resolve,
+            CTA_STATS_CHAIN_TOOLONG => &mut stats.chain_toolong,
+            _ => continue,
+        };
+        *field = Some(attrs.be32(attr)?.into());
+    }
+    attrs.finish()?;
+    Ok(stats)
+}
+
+pub(crate) fn decode_expect_cpu_stats(payload: &[u8]) -> Result<ExpectCpuStats, Malformed> {
+    let path = Path::root(Root::ExpectCpuStats);
+    let mut attrs = Attrs::new(attributes(payload)?, BODY, path);
+    let mut stats = ExpectCpuStats {
+        cpu: cpu(payload),
+        ..ExpectCpuStats::default()
+    };
+    while let Some(attr) = attrs.next() {
+        let field = match attr.kind {
+            CTA_STATS_EXP_NEW => &mut stats.met,
+            CTA_STATS_EXP_CREATE => &mut stats.create,
+            CTA_STATS_EXP_DELETE => &mut stats.delete,
+            _ => continue,
+        };
+        *field = Some(attrs.be32(attr)?.into());
+    }
+    attrs.finish()?;
+    Ok(stats)
 }

@@ -59,7 +59,7 @@ impl Datagram {
         }
     }
 
-    /// Adds a message of ctnetlink: headers, then what `attributes` writes.
+    /// Adds a message of ctnetlink's own subsystem: headers, then what `attributes` writes.
     ///
     /// # Errors
     /// When an attribute or the message grows past what its length field holds; the datagram is
@@ -71,8 +71,21 @@ impl Datagram {
         family: NetfilterProtoFamily,
         attributes: impl FnOnce(&mut Writer<'_>),
     ) -> Result<()> {
+        let subsystem = NetfilterSubsystem::Conntrack;
+        self.message_to(subsystem, kind, flags, family, attributes)
+    }
+
+    /// Adds a message of a subsystem.
+    pub(crate) fn message_to(
+        &mut self,
+        subsystem: NetfilterSubsystem,
+        kind: u8,
+        flags: u16,
+        family: NetfilterProtoFamily,
+        attributes: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<()> {
         let start = self.bytes.len();
-        let kind = u16::from(u8::from(NetfilterSubsystem::Conntrack)) << 8 | u16::from(kind);
+        let kind = u16::from_be_bytes([subsystem.into(), kind]);
         let mut header = [0; NETLINK_HEADER + 4];
         let sequence = self.first.wrapping_add(self.count);
         header[4..6].copy_from_slice(&kind.to_ne_bytes());
