@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
-use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Key, NewEntry, Update};
-use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Visited};
+use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Health, Key, NewEntry, Update};
+use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Settings, Visited};
 use crate::wire::EntryRef;
 
 /// A handle on the conntrack table of one network namespace.
@@ -388,6 +388,20 @@ impl Conntrack {
     #[doc(alias = "IPCTNL_MSG_EXP_GET_STATS_CPU")]
     pub fn expect_cpu_stats(&self) -> Result<Vec<ExpectCpuStats>> {
         ops::expect_cpu_stats(&self.session)
+    }
+
+    /// The settings of connection tracking in this namespace.
+    #[must_use]
+    pub fn settings(&self) -> Settings<'_> {
+        Settings::new(&self.session)
+    }
+
+    /// What an operator asks first: how full the table is, what was lost, and what is kept.
+    ///
+    /// # Errors
+    /// When one of it cannot be read.
+    pub fn health(&self) -> Result<Health> {
+        ops::health(&self.session)
     }
 
     /// Removes every entry of every zone and both families of the namespace.

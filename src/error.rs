@@ -146,6 +146,8 @@ pub enum Operation {
     Events,
     /// `cpu_stats`, `expect_cpu_stats`.
     Stats,
+    /// Reading and writing settings.
+    Settings,
 }
 
 impl Operation {
@@ -165,6 +167,7 @@ impl Operation {
             Self::Flush => "flush",
             Self::Events => "events",
             Self::Stats => "statistics",
+            Self::Settings => "settings",
         }
     }
 }

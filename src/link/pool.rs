@@ -68,21 +68,33 @@ impl Pool {
         &self.label
     }
 
+    /// Runs `work` in the namespace.
+    pub(crate) fn within<T: Send>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        match &self.namespace {
+            Some((namespace, _)) => namespace.run(work),
+            None => Err(Error::unsupported(
+                operation,
+                "this handle has no namespace",
+                "it is a script",
+            )),
+        }
+    }
+
     /// A socket of its own that has joined multicast groups.
     pub(crate) fn subscribe(&self, groups: u32, receive_buffer: usize) -> Result<Socket> {
-        let Some((namespace, want)) = &self.namespace else {
-            return Err(Error::unsupported(
-                Operation::Events,
-                "a subscription is not possible",
-                "this handle has no namespace",
-            ));
-        };
-        let want = Buffers {
-            receive: receive_buffer,
-            ..*want
-        };
-        namespace.run(|| {
-            let socket = Socket::open(want)?;
+        self.within(Operation::Events, || {
+            let send = self
+                .namespace
+                .as_ref()
+                .map_or(receive_buffer, |(_, want)| want.send);
+            let socket = Socket::open(Buffers {
+                receive: receive_buffer,
+                send,
+            })?;
             socket.join(groups)?;
             Ok(socket)
         })

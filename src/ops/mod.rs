@@ -3,6 +3,7 @@
 mod batch;
 mod count;
 mod events;
+mod settings;
 mod single;
 mod stats;
 mod support;
@@ -20,6 +21,8 @@ pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
 pub use events::{Events, EventsBuilder};
+pub use settings::Settings;
+pub(crate) use settings::health;
 pub(crate) use single::{create, delete, flush_all, get, update, upsert};
 pub(crate) use stats::{cpu_stats, expect_cpu_stats};
 use support::Tracked;

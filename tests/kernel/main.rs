@@ -19,6 +19,7 @@ mod line;
 mod netns;
 mod protocols;
 mod review;
+mod settings;
 mod stats;
 mod support;
 mod table;

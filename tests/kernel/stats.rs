@@ -6,7 +6,7 @@ use ctnetlink::{Conntrack, CpuStats, ExpectCpuStats};
 
 use crate::support::{open, run};
 
-/// Columns of /proc/net/stat/nf_conntrack, summed over the CPUs.
+/// A column of `/proc/net/stat/nf_conntrack`, summed over the CPUs.
 fn proc_sum(column: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").unwrap();
     let mut lines = text.lines();

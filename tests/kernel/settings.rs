@@ -1,0 +1,92 @@
+//! Settings of a namespace, and its health.
+
+use ctnetlink::{Conntrack, EventsMode, Filter};
+
+use crate::support::{listed, open, own_namespace, udp};
+
+#[test]
+fn switches_are_set_and_read_and_work() {
+    let ct = open();
+    let settings = ct.settings();
+    for on in [true, false, true] {
+        settings.set_accounting(on).unwrap();
+        settings.set_timestamps(on).unwrap();
+        settings.set_tcp_loose(on).unwrap();
+        settings.set_tcp_be_liberal(on).unwrap();
+        let read = [
+            settings.accounting().unwrap(),
+            settings.timestamps().unwrap(),
+            settings.tcp_loose().unwrap(),
+            settings.tcp_be_liberal().unwrap(),
+        ];
+        assert_eq!(read, [on; 4]);
+    }
+    ct.create(&udp(1).build().unwrap()).unwrap();
+    let entry = &listed(&ct, &Filter::new())[0];
+    assert!(entry.orig_counters().is_some() && entry.timestamps().is_some());
+    for mode in [EventsMode::Off, EventsMode::On] {
+        settings.set_events(mode).unwrap();
+        assert_eq!(settings.events().unwrap(), mode);
+    }
+}
+
+#[test]
+fn those_of_the_initial_namespace_say_so() {
+    let ct = open();
+    let settings = ct.settings();
+    let (max, buckets) = (settings.max().unwrap(), settings.buckets().unwrap());
+    assert_eq!(ct.count().unwrap().max, Some(max));
+    for refused in [settings.set_max(max), settings.set_buckets(buckets)] {
+        let error = refused.unwrap_err();
+        assert!(error.is_permission_denied(), "{error}");
+        assert!(
+            error.to_string().contains("initial network namespace"),
+            "{error}"
+        );
+    }
+    assert_eq!(settings.max().unwrap(), max);
+}
+
+#[test]
+fn a_setting_that_is_not_there_says_so() {
+    let ct = open();
+    let there = std::path::Path::new("/proc/sys/net/netfilter/nf_conntrack_helper").exists();
+    match ct.settings().helper_auto_assignment() {
+        Ok(_) => assert!(there),
+        Err(error) => {
+            assert!(!there);
+            assert!(error.is_unsupported(), "{error}");
+            assert!(error.to_string().contains("nf_conntrack_helper"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn settings_are_those_of_the_handles_namespace() {
+    let ct = open();
+    ct.settings().set_accounting(true).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            own_namespace();
+            let here = Conntrack::open().unwrap();
+            here.settings().set_accounting(false).unwrap();
+            assert!(ct.settings().accounting().unwrap());
+            ct.settings().set_timestamps(true).unwrap();
+            assert!(!here.settings().timestamps().unwrap());
+        });
+    });
+    assert!(ct.settings().timestamps().unwrap());
+}
+
+#[test]
+fn health_is_what_the_parts_say() {
+    let ct = open();
+    ct.create(&udp(1).build().unwrap()).unwrap();
+    let health = ct.health().unwrap();
+    assert_eq!(health.count, ct.count().unwrap());
+    assert_eq!(health.accounting, ct.settings().accounting().unwrap());
+    assert_eq!(health.events, Some(ct.settings().events().unwrap()));
+    assert!(!health.has_losses());
+    let fill = health.fill().unwrap();
+    assert!(fill > 0.0 && fill < 0.01, "{fill}");
+}
