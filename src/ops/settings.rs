@@ -135,7 +135,7 @@ impl<'a> Settings<'a> {
         self.write("nf_conntrack_buckets", buckets, INITIAL)
     }
 
-    fn number(&self, file: &'static str) -> Result<u32> {
+    fn number(self, file: &'static str) -> Result<u32> {
         let path = format!("{DIRECTORY}/{file}");
         let text = self.0.pool.within(Operation::Settings, || {
             std::fs::read_to_string(&path).map_err(|error| failed("read", file, &error, ROOT))
@@ -146,7 +146,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    fn write(&self, file: &'static str, value: u32, needs: &'static str) -> Result<()> {
+    fn write(self, file: &'static str, value: u32, needs: &'static str) -> Result<()> {
         let path = format!("{DIRECTORY}/{file}");
         self.0.pool.within(Operation::Settings, || {
             std::fs::write(&path, value.to_string())
