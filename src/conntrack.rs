@@ -226,7 +226,8 @@ impl Conntrack {
     /// Creates an entry, or changes the one that has its original tuple in that zone.
     ///
     /// Of an entry that is there, the time-out is changed, and mark, status, tracker state and labels
-    /// where the new entry speaks of them. Its reply tuple, helper and translation stay.
+    /// where the new entry speaks of them. Its reply tuple, helper, master, translation, sequence
+    /// adjustment and SYN proxy state stay.
     ///
     /// # Errors
     /// - As [`Conntrack::create`]; [`is_exists`](crate::Error::is_exists) also when the flow of the

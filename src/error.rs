@@ -262,7 +262,7 @@ impl fmt::Display for Failure {
 /// What to do about a refusal that means the same wherever it comes.
 fn hint_for(errno: Errno) -> Option<&'static str> {
     errno.is(nix::errno::Errno::ENOSPC).then_some(
-        "no rule of the namespace reserves room for labels: add one that sets or matches a label, such as nftables' `ct label set`",
+        "no rule of the namespace reserves room for labels: add one that sets or matches a label, such as nftables' `ct label set`; entries that are made after it have room",
     )
 }
 
@@ -552,8 +552,8 @@ impl Error {
         self.has(&[nix::errno::Errno::EBUSY])
     }
 
-    /// Nothing reserves room for labels in the namespace (`ENOSPC`), so none can be set. A rule that
-    /// speaks of labels reserves it, such as `nft add rule inet t c ct label set 1`.
+    /// The entry has no room for labels (`ENOSPC`). A rule that speaks of labels reserves it for
+    /// entries that are made after it, such as `nft add rule inet t c ct label set 1`.
     #[must_use]
     pub fn is_no_label_space(&self) -> bool {
         self.has(&[nix::errno::Errno::ENOSPC])

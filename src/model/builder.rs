@@ -141,7 +141,8 @@ impl EntryBuilder {
     }
 
     /// The original tuple of the entry, in the same zone, that expected this one. It can be set at
-    /// creation only, and the master must be there.
+    /// creation only, and the master must be there: otherwise creation fails with
+    /// [`Error::is_not_found`](crate::Error::is_not_found).
     #[doc(alias = "CTA_TUPLE_MASTER")]
     pub fn master(mut self, master: Tuple) -> Self {
         self.rare.master = Some(master);
@@ -164,8 +165,7 @@ impl EntryBuilder {
         self
     }
 
-    /// How sequence numbers of the original and of the reply direction are adjusted. The kernel
-    /// takes them for translated flows.
+    /// How sequence numbers of the original and of the reply direction are adjusted.
     #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
     #[doc(alias = "CTA_SEQ_ADJ_REPLY")]
     pub fn seq_adjust(mut self, orig: SeqAdjust, reply: SeqAdjust) -> Self {
@@ -221,7 +221,7 @@ pub(crate) struct Nat {
 }
 
 impl NewEntry {
-    /// The entry as it will look.
+    /// The entry as it will look, before translation.
     #[must_use]
     pub const fn entry(&self) -> &Entry {
         &self.entry
@@ -294,6 +294,9 @@ impl NewEntry {
                     );
                 }
                 _ => {}
+            }
+            if let Some(master) = &rare.master {
+                master.check()?;
             }
             match &rare.master {
                 Some(master) if master.family() != entry.orig.family() => {

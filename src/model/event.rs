@@ -32,13 +32,14 @@ pub enum Event {
     Update(Entry),
     /// An entry ended. With accounting it has its final counters.
     Destroy(Entry),
-    /// The receive buffer overran and events were lost, nobody knows which. Those after it are
-    /// whole; what is known of the table is best read anew.
+    /// The receive buffer overran and events were lost, nobody knows which: they lie between the
+    /// events before this one and those after it. What is known of the table is best read anew now.
     Overrun(Overrun),
 }
 
 /// Events were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Overrun {
     /// How often that has happened to this subscription, this time included.
     pub times: u64,

@@ -206,7 +206,10 @@ impl LabelNames {
                         .filter(|bit| *bit < 128)
                         .ok_or_else(|| refuse("not a label's number"))?;
                     // A name of digits, or with a comma, could not be told from a list of labels.
-                    if name.contains(',') || name.bytes().all(|b| b.is_ascii_digit()) {
+                    if name == "NONE"
+                        || name.contains(',')
+                        || name.bytes().all(|b| b.is_ascii_digit())
+                    {
                         return Err(refuse("not a name"));
                     }
                     if names.values().any(|known| known == name)
@@ -306,6 +309,7 @@ mod tests {
             ("0 a\n1 a", "line 2: given twice"),
             ("0 7", "not a name"),
             ("0 a,b", "not a name"),
+            ("0 NONE", "not a name"),
         ] {
             let error = LabelNames::from_text(text).unwrap_err();
             assert!(error.to_string().contains(want), "{error}");

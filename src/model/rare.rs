@@ -54,6 +54,14 @@ impl Timestamps {
     }
 }
 
+impl Timestamps {
+    /// The event in nanoseconds since 1970, as the kernel sent it.
+    #[must_use]
+    pub const fn event_nanos(&self) -> Option<u64> {
+        self.event
+    }
+}
+
 /// How TCP sequence numbers of a direction are adjusted, because a helper changed the length of
 /// what was said.
 #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
@@ -89,6 +97,7 @@ pub struct Synproxy {
 
 /// An attribute that this version of the library does not know, at the top level of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Unknown {
     /// Its number, without the flags.
     pub kind: u16,

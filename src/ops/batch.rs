@@ -123,6 +123,11 @@ trait Job {
 
     fn write(&self, datagram: &mut Datagram, item: &Self::Item) -> Result<()>;
 
+    /// What is to be done about an item that was not refused.
+    fn follow(&self, _run: &mut Run<'_>, _item: &Self::Item) -> Result<()> {
+        Ok(())
+    }
+
     /// Says more of a refusal, where the item tells more.
     fn explain(&self, _item: &Self::Item, error: Error) -> Error {
         error
@@ -199,6 +204,11 @@ impl Run<'_> {
                 .inspect_err(|error| self.unsent(chunk.iter().map(|slot| slot.place), error))
                 .and_then(|()| self.send_all(job, &mut datagram, &chunk));
             done?;
+            for slot in &chunk {
+                if self.results[slot.place].is_ok() {
+                    self.results[slot.place] = job.follow(self, &slot.item);
+                }
+            }
             chunk.clear();
         }
     }
@@ -379,6 +389,10 @@ impl<E: Borrow<NewEntry>> Job for Create<E> {
 
     fn write(&self, datagram: &mut Datagram, item: &E) -> Result<()> {
         wire::create(datagram, item.borrow())
+    }
+
+    fn follow(&self, run: &mut Run<'_>, item: &E) -> Result<()> {
+        single::check_labels(run.session, run.link, run.operation, item.borrow())
     }
 }
 

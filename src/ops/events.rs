@@ -15,6 +15,8 @@ use crate::wire;
 
 /// Events are read in portions of this size; the kernel sends each in a datagram of its own.
 const RECEIVE_SIZE: usize = 32 * 1024;
+/// How many datagrams without an event are passed over when the time is up.
+const PASSED_OVER_MAX: u32 = 1024;
 
 /// Makes a subscription: see [`Conntrack::events`](crate::Conntrack::events).
 #[must_use = "nothing is subscribed to until `open` is called"]
@@ -54,6 +56,14 @@ impl<'a> EventsBuilder<'a> {
     /// # Errors
     /// When the socket cannot be opened or the groups cannot be joined.
     pub fn open(self) -> Result<Events> {
+        if self.groups.is_empty() || !EventGroups::all().contains(self.groups) {
+            return Err(Error::invalid(
+                "event groups",
+                format!("{:?}", self.groups),
+                "not a choice of groups",
+                "some of NEW, UPDATE, DESTROY",
+            ));
+        }
         let socket = self
             .session
             .pool
@@ -127,11 +137,22 @@ impl Events {
     /// When receiving fails; an overrun is an event.
     pub fn next_within(&mut self, deadline: Duration) -> Result<Option<Event>> {
         let until = crate::link::end_of_wait(deadline);
+        // What is there is read even when there is no time; strangers' messages without end are not.
+        let mut passed_over = 0;
         loop {
             if let Some(event) = self.reader.queue.pop_front() {
                 return Ok(Some(event));
             }
-            let wait = until.saturating_duration_since(Instant::now());
+            let mut wait = until.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                passed_over += 1;
+                if passed_over > PASSED_OVER_MAX {
+                    return Ok(None);
+                }
+            }
+            if self.reader.draining.is_some() {
+                wait = Duration::ZERO;
+            }
             match self.socket.receive(&mut self.buffer, wait) {
                 Ok(received) if received.sender != 0 => {
                     warn!(
@@ -143,8 +164,12 @@ impl Events {
                     warn!(bytes = received.length, "an event was cut off");
                     self.reader.malformed += 1;
                 }
-                Ok(_) => self.reader.feed(&self.buffer),
-                Err(Errno::ENOBUFS) => self.reader.lost(),
+                Ok(received) => {
+                    self.reader.feed(&self.buffer);
+                    self.reader.drained(received.length);
+                }
+                Err(Errno::ENOBUFS) => self.reader.overrun(),
+                Err(Errno::EAGAIN) if self.reader.draining.is_some() => self.reader.lost(),
                 Err(Errno::EINTR) if !wait.is_zero() => debug!("a signal interrupted the wait"),
                 Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
                 Err(errno) => {
@@ -189,9 +214,32 @@ struct EventReader {
     overruns: u64,
     malformed: u64,
     receive_buffer: usize,
+    /// Events were lost, and this many bytes were read since the kernel said so.
+    draining: Option<usize>,
 }
 
 impl EventReader {
+    /// The kernel says that events are lost (`netlink_overrun`).
+    ///
+    /// It says so ahead of what is still queued, and goes on dropping until the queue is empty. So
+    /// the loss lies behind what is queued now: it is told when that has been read.
+    fn overrun(&mut self) {
+        if self.draining.is_some() {
+            self.lost();
+        }
+        self.draining = Some(0);
+    }
+
+    /// Counts what was read. More than the buffer holds was not all queued when the loss was told.
+    fn drained(&mut self, bytes: usize) {
+        if let Some(read) = &mut self.draining {
+            *read += bytes;
+            if *read >= self.receive_buffer {
+                self.lost();
+            }
+        }
+    }
+
     /// Takes in a datagram of the kernel's. A message that is damaged is passed over and counted.
     fn feed(&mut self, datagram: &[u8]) {
         let mut rest = datagram;
@@ -216,6 +264,7 @@ impl EventReader {
     }
 
     fn lost(&mut self) {
+        self.draining = None;
         self.overruns += 1;
         warn!(
             times = self.overruns,
@@ -266,18 +315,26 @@ mod tests {
         assert_eq!(ports, [Some(1), Some(3)]);
     }
 
+    /// The kernel tells of a loss ahead of what was queued before it.
     #[test]
     fn an_overrun_stands_between_what_came_before_and_after() {
-        let mut reader = EventReader::default();
+        let mut reader = EventReader {
+            receive_buffer: 1000,
+            ..EventReader::default()
+        };
+        reader.overrun();
         reader.feed(&data(0, 9, &payload(1)));
-        reader.lost();
+        reader.drained(999);
+        assert_eq!(reader.queue.len(), 1);
+        reader.drained(1);
+        reader.drained(5000);
         reader.feed(&data(0, 9, &payload(2)));
         let ports: Vec<_> = reader.queue.iter().map(port).collect();
         assert_eq!(ports, [Some(1), None, Some(2)]);
         let overrun = Overrun {
             times: 1,
             received: 1,
-            receive_buffer: 0,
+            receive_buffer: 1000,
         };
         assert_eq!(reader.queue[1], Event::Overrun(overrun));
     }

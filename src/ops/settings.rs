@@ -1,5 +1,7 @@
 //! Settings of a namespace, through `/proc/sys/net/netfilter`.
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
 use super::{Session, count, stats};
@@ -8,8 +10,8 @@ use crate::model::{EventsMode, Health};
 
 /// The settings of connection tracking in the handle's namespace (`net.netfilter.*`).
 ///
-/// Each is read from and written to `/proc/sys`. New values concern new entries. Writing needs root
-/// in the namespace; `max` and `buckets` belong to the initial namespace.
+/// Each is read from and written to `/proc/sys`. New values concern new entries. Writing needs
+/// `CAP_NET_ADMIN` in the namespace; `max` and `buckets` belong to the initial namespace.
 ///
 /// ```
 /// # use ctnetlink::Conntrack;
@@ -63,7 +65,7 @@ switches! {
     helper_auto_assignment, set_helper_auto_assignment: "nf_conntrack_helper";
 }
 
-const ROOT: &str = "writing needs root in the namespace";
+const ROOT: &str = "writing needs CAP_NET_ADMIN in the namespace";
 const INITIAL: &str = "it can be written in the initial network namespace only";
 
 impl<'a> Settings<'a> {
@@ -157,6 +159,12 @@ impl<'a> Settings<'a> {
 
 fn failed(verb: &str, file: &str, error: &std::io::Error, needs: &'static str) -> Error {
     match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) if !Path::new(DIRECTORY).is_dir() => Error::system(
+            Operation::Settings,
+            format!("{verb} net.netfilter.{file}"),
+            error,
+            Some("mount /proc, or load the module nf_conntrack"),
+        ),
         Some(Errno::ENOENT) => Error::unsupported(
             Operation::Settings,
             format!("there is no net.netfilter.{file}"),

@@ -56,7 +56,38 @@ fn make(session: &Session, link: &mut Link, operation: Operation, new: &NewEntry
     acknowledged(session, link, operation, |datagram| {
         wire::create(datagram, new)
     })
-    .map_err(|error| explain_full(session, link, operation, error))
+    .map_err(|error| explain_full(session, link, operation, error))?;
+    check_labels(session, link, operation, new)
+}
+
+/// Whether a new entry was given its labels. Without room for them the kernel creates it all the
+/// same and says nothing (`ctnetlink_new_conntrack`); it is removed again then.
+pub(super) fn check_labels(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    new: &NewEntry,
+) -> Result<()> {
+    if new
+        .entry()
+        .labels()
+        .is_none_or(crate::model::Labels::is_empty)
+    {
+        return Ok(());
+    }
+    let made = find(session, link, operation, &Key::from(new))?;
+    if made.labels().is_some() {
+        return Ok(());
+    }
+    acknowledged(session, link, operation, |datagram| {
+        wire::delete(datagram, &made.key())
+    })?;
+    let failure = Failure {
+        errno: Errno::ENOSPC.into(),
+        message: None,
+        offset: None,
+    };
+    Err(Error::kernel(operation, failure))
 }
 
 /// Creates, or changes what is there.
@@ -80,7 +111,11 @@ pub(crate) fn upsert(session: &Session, new: &NewEntry) -> Result<()> {
                 Ok(found) => {
                     let update = Update::from_new(new);
                     check_clears_nothing(&found, new)?;
-                    return change(session, link, Operation::Upsert, &key, &found, &update);
+                    match change(session, link, Operation::Upsert, &key, &found, &update) {
+                        // It has ended since; the second turn creates.
+                        Err(error) if error.is_not_found() && !last => last = true,
+                        done => return done,
+                    }
                 }
                 Err(error) if error.is_not_found() && error.errno().is_some() && !last => {
                     last = true;

@@ -81,6 +81,12 @@ fn an_overrun_is_told_and_what_follows_arrives() {
     assert_eq!(losses[0].times, 1);
     assert_eq!(losses[0].receive_buffer, events.receive_buffer());
     assert!(heard.len() < 2000, "{}", heard.len());
+    // It lies behind all that was queued before it.
+    assert!(
+        matches!(heard.last(), Some(Event::Overrun(_))),
+        "{:?}",
+        heard.last()
+    );
     let late = udp(9999).build().unwrap();
     ct.create(&late).unwrap();
     let Event::New(entry) = next(&mut events) else {

@@ -71,6 +71,16 @@ fn labels_without_room_say_how_to_reserve_it() {
     let error = ct.update(&plain, &update).unwrap_err();
     assert!(error.is_no_label_space(), "{error}");
     assert!(error.to_string().contains("ct label set"), "{error}");
+
+    // The kernel would make a new entry without its labels and say nothing.
+    let labelled = |n| udp(n).labels(labels(&[1])).build().unwrap();
+    let error = ct.create(&labelled(2)).unwrap_err();
+    assert!(error.is_no_label_space(), "{error}");
+    let batch = ct.create_many([labelled(3), udp(4).build().unwrap()]);
+    assert!(batch.results()[0].as_ref().unwrap_err().is_no_label_space());
+    assert!(batch.results()[1].is_ok());
+    let fourth = udp(4).build().unwrap();
+    assert_flows(&listed(&ct, &Filter::new()), [&plain, &fourth]);
 }
 
 #[test]
