@@ -141,16 +141,19 @@ pub(crate) fn in_initial_user_namespace() -> bool {
 }
 
 /// The netlink sockets of this thread's namespace for netfilter: port and inode.
+///
+/// The file walks a hash table of all namespaces. When another test's sockets let it grow meanwhile,
+/// a walk may miss one or show it twice, so what several walks see is put together.
 pub(crate) fn netfilter_sockets() -> Vec<(u32, u64)> {
-    let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
+    let mut sockets = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        sockets.extend(table.lines().skip(1).filter_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
-            let port = fields[2].parse().unwrap();
+            let port = fields[2].parse::<u32>().unwrap();
             // Port 0 is the kernel's own end.
             (fields[1] == "12" && port != 0).then(|| (port, fields[9].parse().unwrap()))
-        })
-        .collect()
+        }));
+    }
+    sockets.into_iter().collect()
 }
