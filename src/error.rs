@@ -554,6 +554,9 @@ impl Error {
 
     /// The entry has no room for labels (`ENOSPC`). A rule that speaks of labels reserves it for
     /// entries that are made after it, such as `nft add rule inet t c ct label set 1`.
+    ///
+    /// Of a creation: the entry was made, without its labels. The kernel keeps silent about that, so
+    /// it is looked up and said here.
     #[must_use]
     pub fn is_no_label_space(&self) -> bool {
         self.has(&[nix::errno::Errno::ENOSPC])

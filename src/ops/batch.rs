@@ -203,12 +203,13 @@ impl Run<'_> {
                 .prepare(self, &mut chunk)
                 .inspect_err(|error| self.unsent(chunk.iter().map(|slot| slot.place), error))
                 .and_then(|()| self.send_all(job, &mut datagram, &chunk));
-            done?;
+            // Also when the batch breaks: what was done before counts as done only after this.
             for slot in &chunk {
                 if self.results[slot.place].is_ok() {
                     self.results[slot.place] = job.follow(self, &slot.item);
                 }
             }
+            done?;
             chunk.clear();
         }
     }

@@ -61,7 +61,10 @@ fn make(session: &Session, link: &mut Link, operation: Operation, new: &NewEntry
 }
 
 /// Whether a new entry was given its labels. Without room for them the kernel creates it all the
-/// same and says nothing (`ctnetlink_new_conntrack`); it is removed again then.
+/// same and says nothing (`ctnetlink_new_conntrack`).
+///
+/// The entry is left as it is: by the time it is looked at, the one that has the tuple may be
+/// somebody else's, and nothing of theirs is to be removed.
 pub(super) fn check_labels(
     session: &Session,
     link: &mut Link,
@@ -75,19 +78,21 @@ pub(super) fn check_labels(
     {
         return Ok(());
     }
-    let made = find(session, link, operation, &Key::from(new))?;
-    if made.labels().is_some() {
-        return Ok(());
+    match find(session, link, operation, &Key::from(new)) {
+        Ok(made) if made.labels().is_none() => {}
+        Ok(_) => return Ok(()),
+        // It was made, and has ended since.
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
     }
-    acknowledged(session, link, operation, |datagram| {
-        wire::delete(datagram, &made.key())
-    })?;
     let failure = Failure {
         errno: Errno::ENOSPC.into(),
         message: None,
         offset: None,
     };
-    Err(Error::kernel(operation, failure))
+    Err(Error::kernel(operation, failure).with_hint(
+        "the entry was made without its labels: no rule of the namespace reserves room for them, such as nftables' `ct label set`",
+    ))
 }
 
 /// Creates, or changes what is there.
