@@ -13,7 +13,7 @@ numbers!(CTA:
     CTA_TUPLE_ORIG = 1, CTA_TUPLE_REPLY = 2, CTA_STATUS = 3, CTA_PROTOINFO = 4, CTA_HELP = 5,
     CTA_NAT_SRC = 6, CTA_TIMEOUT = 7, CTA_MARK = 8, CTA_COUNTERS_ORIG = 9, CTA_COUNTERS_REPLY = 10,
     CTA_USE = 11, CTA_ID = 12, CTA_NAT_DST = 13, CTA_TUPLE_MASTER = 14, CTA_SEQ_ADJ_ORIG = 15,
-    CTA_SEQ_ADJ_REPLY = 16, CTA_ZONE = 18, CTA_SECCTX = 19, CTA_TIMESTAMP = 20, CTA_MARK_MASK = 21,
+    CTA_SEQ_ADJ_REPLY = 16, CTA_SECMARK = 17, CTA_ZONE = 18, CTA_SECCTX = 19, CTA_TIMESTAMP = 20, CTA_MARK_MASK = 21,
     CTA_LABELS = 22, CTA_LABELS_MASK = 23, CTA_SYNPROXY = 24, CTA_TIMESTAMP_EVENT = 27,
 );
 numbers!(TUPLE: CTA_TUPLE_IP = 1, CTA_TUPLE_PROTO = 2, CTA_TUPLE_ZONE = 3);
@@ -31,6 +31,7 @@ numbers!(TCP:
 );
 numbers!(DCCP:
     CTA_PROTOINFO_DCCP_STATE = 1, CTA_PROTOINFO_DCCP_ROLE = 2, CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ = 3,
+    CTA_PROTOINFO_DCCP_PAD = 4,
 );
 numbers!(SCTP:
     CTA_PROTOINFO_SCTP_STATE = 1, CTA_PROTOINFO_SCTP_VTAG_ORIGINAL = 2,
@@ -38,9 +39,9 @@ numbers!(SCTP:
 );
 numbers!(COUNTERS:
     CTA_COUNTERS_PACKETS = 1, CTA_COUNTERS_BYTES = 2, CTA_COUNTERS32_PACKETS = 3,
-    CTA_COUNTERS32_BYTES = 4,
+    CTA_COUNTERS32_BYTES = 4, CTA_COUNTERS_PAD = 5,
 );
-numbers!(HELP: CTA_HELP_NAME = 1);
+numbers!(HELP: CTA_HELP_NAME = 1, CTA_HELP_INFO = 2);
 numbers!(NAT:
     CTA_NAT_V4_MINIP = 1, CTA_NAT_V4_MAXIP = 2, CTA_NAT_PROTO = 3, CTA_NAT_V6_MINIP = 4,
     CTA_NAT_V6_MAXIP = 5,
@@ -50,7 +51,7 @@ numbers!(SEQADJ:
     CTA_SEQADJ_CORRECTION_POS = 1, CTA_SEQADJ_OFFSET_BEFORE = 2, CTA_SEQADJ_OFFSET_AFTER = 3,
 );
 numbers!(SECCTX: CTA_SECCTX_NAME = 1);
-numbers!(TIMESTAMP: CTA_TIMESTAMP_START = 1, CTA_TIMESTAMP_STOP = 2);
+numbers!(TIMESTAMP: CTA_TIMESTAMP_START = 1, CTA_TIMESTAMP_STOP = 2, CTA_TIMESTAMP_PAD = 3);
 numbers!(SYNPROXY: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
 numbers!(CPU_STATS:
     CTA_STATS_FOUND = 2, CTA_STATS_INVALID = 4, CTA_STATS_INSERT = 8, CTA_STATS_INSERT_FAILED = 9,
@@ -62,7 +63,7 @@ numbers!(EXPECT_CPU_STATS:
 );
 numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 
-/// Where an attribute stands: the numbers from the top level down, at most three.
+/// Where an attribute stands: the numbers from the top level down, at most four.
 ///
 /// Kept as numbers in one word, so that walking costs next to nothing; names are found only when an
 /// error is printed.
@@ -73,7 +74,7 @@ pub(crate) struct Path(u64);
 const NUMBER_BITS: u64 = 14;
 const DEPTH_SHIFT: u32 = 56;
 const ROOT_SHIFT: u32 = 60;
-const DEPTH_MAX: u64 = 3;
+const DEPTH_MAX: u64 = 4;
 
 /// Which message the top-level numbers belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +99,7 @@ impl Path {
     }
 
     /// The numbers, from the top level down.
-    fn parts(self) -> impl Iterator<Item = u16> {
+    pub(crate) fn parts(self) -> impl Iterator<Item = u16> {
         let depth = (self.0 >> DEPTH_SHIFT & 0xf).min(DEPTH_MAX);
         (0..depth).rev().map(move |level| {
             #[allow(clippy::cast_possible_truncation, reason = "masked to 14 bits")]

@@ -144,3 +144,37 @@ pub(crate) fn portless_get(datagram: &mut Datagram, protocol: Protocol) -> Resul
         },
     )
 }
+
+impl NewEntry {
+    /// Writes the request that creates the entry, netlink header included, for those who talk to
+    /// the kernel over a socket of their own. What the buffer held is lost.
+    ///
+    /// It is exclusive, and asks for an acknowledgement:
+    /// [`Conntrack::create`](crate::Conntrack::create) without the socket, and without its looking
+    /// at what kernels leave out silently.
+    ///
+    /// # Errors
+    /// None for an entry that could be built, as things are.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ctnetlink::Entry;
+    ///
+    /// let dns = Entry::udp("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:53".parse().unwrap())
+    ///     .timeout(Duration::from_secs(30))
+    ///     .build()?;
+    /// let mut buffer = Vec::new();
+    /// dns.write_request(1, &mut buffer)?;
+    /// let length = u32::from_ne_bytes(buffer[..4].try_into().unwrap());
+    /// assert_eq!(length as usize, buffer.len());
+    /// # Ok::<(), ctnetlink::Error>(())
+    /// ```
+    #[doc(alias = "IPCTNL_MSG_CT_NEW")]
+    pub fn write_request(&self, sequence: u32, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut datagram = Datagram::into(std::mem::take(buffer), sequence);
+        let written = create(&mut datagram, self);
+        datagram.acknowledge_last();
+        *buffer = datagram.into_bytes();
+        written
+    }
+}
