@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Health, Key, NewEntry, Update};
-use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Settings, Visited};
+use crate::ops::{self, Batch, Entries, EventsBuilder, Expectations, Session, Settings, Visited};
 use crate::wire::EntryRef;
 
 /// A handle on the conntrack table of one network namespace.
@@ -389,6 +389,13 @@ impl Conntrack {
     #[doc(alias = "IPCTNL_MSG_EXP_GET_STATS_CPU")]
     pub fn expect_cpu_stats(&self) -> Result<Vec<ExpectCpuStats>> {
         ops::expect_cpu_stats(&self.session)
+    }
+
+    /// The expectations of this namespace: flows that helpers foresee.
+    #[doc(alias = "NFNL_SUBSYS_CTNETLINK_EXP")]
+    #[must_use]
+    pub fn expectations(&self) -> Expectations<'_> {
+        Expectations::new(&self.session)
     }
 
     /// The settings of connection tracking in this namespace.

@@ -148,6 +148,18 @@ pub enum Operation {
     Stats,
     /// Reading and writing settings.
     Settings,
+    /// `expectations().create`.
+    CreateExpectation,
+    /// `expectations().get`.
+    GetExpectation,
+    /// `expectations().set_timeout`.
+    UpdateExpectation,
+    /// `expectations().delete` and its siblings.
+    DeleteExpectation,
+    /// `expectations().list`, `list_of`.
+    ListExpectations,
+    /// `expectations().flush_all`.
+    FlushExpectations,
 }
 
 impl Operation {
@@ -168,6 +180,12 @@ impl Operation {
             Self::Events => "events",
             Self::Stats => "statistics",
             Self::Settings => "settings",
+            Self::CreateExpectation => "create expectation",
+            Self::GetExpectation => "get expectation",
+            Self::UpdateExpectation => "update expectation",
+            Self::DeleteExpectation => "delete expectation",
+            Self::ListExpectations => "list expectations",
+            Self::FlushExpectations => "flush expectations",
         }
     }
 }
@@ -606,6 +624,8 @@ impl Error {
                     | Operation::Count
                     | Operation::Events
                     | Operation::Stats
+                    | Operation::GetExpectation
+                    | Operation::ListExpectations
             ),
             _ => false,
         }

@@ -53,6 +53,12 @@ numbers!(SEQADJ:
 numbers!(SECCTX: CTA_SECCTX_NAME = 1);
 numbers!(TIMESTAMP: CTA_TIMESTAMP_START = 1, CTA_TIMESTAMP_STOP = 2, CTA_TIMESTAMP_PAD = 3);
 numbers!(SYNPROXY: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
+numbers!(EXPECT:
+    CTA_EXPECT_MASTER = 1, CTA_EXPECT_TUPLE = 2, CTA_EXPECT_MASK = 3, CTA_EXPECT_TIMEOUT = 4,
+    CTA_EXPECT_ID = 5, CTA_EXPECT_HELP_NAME = 6, CTA_EXPECT_ZONE = 7, CTA_EXPECT_FLAGS = 8,
+    CTA_EXPECT_CLASS = 9, CTA_EXPECT_NAT = 10, CTA_EXPECT_FN = 11,
+);
+numbers!(EXPECT_NAT: CTA_EXPECT_NAT_DIR = 1, CTA_EXPECT_NAT_TUPLE = 2);
 numbers!(CPU_STATS:
     CTA_STATS_FOUND = 2, CTA_STATS_INVALID = 4, CTA_STATS_INSERT = 8, CTA_STATS_INSERT_FAILED = 9,
     CTA_STATS_DROP = 10, CTA_STATS_EARLY_DROP = 11, CTA_STATS_ERROR = 12,
@@ -84,6 +90,7 @@ pub(crate) enum Root {
     Stats,
     CpuStats,
     ExpectCpuStats,
+    Expectation,
 }
 
 impl Path {
@@ -113,6 +120,72 @@ impl Path {
     }
 }
 
+type Table = &'static [(u16, &'static str)];
+
+impl Path {
+    /// The names of the attributes that may stand below these.
+    fn table(self, above: &[u16]) -> Table {
+        let tables: [(Root, fn(&[u16]) -> Table); 5] = [
+            (Root::Entry, entry_table),
+            (Root::Expectation, expectation_table),
+            (Root::Stats, |above| flat(STATS, above)),
+            (Root::CpuStats, |above| flat(CPU_STATS, above)),
+            (Root::ExpectCpuStats, |above| flat(EXPECT_CPU_STATS, above)),
+        ];
+        let of = tables.into_iter().find(|(root, _)| self.is_of(*root));
+        of.map_or(&[], |(_, table)| table(above))
+    }
+}
+
+fn flat(table: Table, above: &[u16]) -> Table {
+    if above.is_empty() { table } else { &[] }
+}
+
+fn tuple_table(inside: &[u16]) -> Table {
+    match inside {
+        [] => TUPLE,
+        [CTA_TUPLE_IP] => IP,
+        [CTA_TUPLE_PROTO] => PROTO,
+        _ => &[],
+    }
+}
+
+fn entry_table(above: &[u16]) -> Table {
+    match above {
+        [] => CTA,
+        [
+            CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER,
+            inside @ ..,
+        ] => tuple_table(inside),
+        [CTA_PROTOINFO] => PROTOINFO,
+        [CTA_PROTOINFO, CTA_PROTOINFO_TCP] => TCP,
+        [CTA_PROTOINFO, CTA_PROTOINFO_DCCP] => DCCP,
+        [CTA_PROTOINFO, CTA_PROTOINFO_SCTP] => SCTP,
+        [CTA_HELP] => HELP,
+        [CTA_NAT_SRC | CTA_NAT_DST] => NAT,
+        [CTA_NAT_SRC | CTA_NAT_DST, CTA_NAT_PROTO] => PROTONAT,
+        [CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY] => SEQADJ,
+        [CTA_SECCTX] => SECCTX,
+        [CTA_TIMESTAMP] => TIMESTAMP,
+        [CTA_SYNPROXY] => SYNPROXY,
+        [CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY] => COUNTERS,
+        _ => &[],
+    }
+}
+
+fn expectation_table(above: &[u16]) -> Table {
+    match above {
+        [] => EXPECT,
+        [
+            CTA_EXPECT_MASTER | CTA_EXPECT_TUPLE | CTA_EXPECT_MASK,
+            inside @ ..,
+        ]
+        | [CTA_EXPECT_NAT, CTA_EXPECT_NAT_TUPLE, inside @ ..] => tuple_table(inside),
+        [CTA_EXPECT_NAT] => EXPECT_NAT,
+        _ => &[],
+    }
+}
+
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -122,16 +195,7 @@ impl fmt::Debug for Path {
 /// `CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC`
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables = [
-            (Root::Entry, CTA),
-            (Root::Stats, STATS),
-            (Root::CpuStats, CPU_STATS),
-            (Root::ExpectCpuStats, EXPECT_CPU_STATS),
-        ];
-        let mut table = tables
-            .into_iter()
-            .find(|(root, _)| self.is_of(*root))
-            .map_or(&[][..], |(_, table)| table);
+        let mut table = self.table(&[]);
         let mut above: Vec<u16> = Vec::new();
         for number in self.parts() {
             let dot = if above.is_empty() { "" } else { "." };
@@ -140,31 +204,7 @@ impl fmt::Display for Path {
                 None => write!(f, "{dot}{number}")?,
             }
             above.push(number);
-            table = match above[..] {
-                _ if !self.is_of(Root::Entry) => &[],
-                [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER] => TUPLE,
-                [
-                    CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER,
-                    CTA_TUPLE_IP,
-                ] => IP,
-                [
-                    CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER,
-                    CTA_TUPLE_PROTO,
-                ] => PROTO,
-                [CTA_PROTOINFO] => PROTOINFO,
-                [CTA_PROTOINFO, CTA_PROTOINFO_TCP] => TCP,
-                [CTA_PROTOINFO, CTA_PROTOINFO_DCCP] => DCCP,
-                [CTA_PROTOINFO, CTA_PROTOINFO_SCTP] => SCTP,
-                [CTA_HELP] => HELP,
-                [CTA_NAT_SRC | CTA_NAT_DST] => NAT,
-                [CTA_NAT_SRC | CTA_NAT_DST, CTA_NAT_PROTO] => PROTONAT,
-                [CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY] => SEQADJ,
-                [CTA_SECCTX] => SECCTX,
-                [CTA_TIMESTAMP] => TIMESTAMP,
-                [CTA_SYNPROXY] => SYNPROXY,
-                [CTA_COUNTERS_ORIG | CTA_COUNTERS_REPLY] => COUNTERS,
-                _ => &[],
-            };
+            table = self.table(&above);
         }
         if above.is_empty() {
             f.write_str("message")?;
@@ -197,6 +237,15 @@ mod tests {
         assert_eq!(
             Path::root(Root::Stats).join(1).to_string(),
             "CTA_STATS_GLOBAL_ENTRIES"
+        );
+        let nat = Path::root(Root::Expectation)
+            .join(CTA_EXPECT_NAT)
+            .join(CTA_EXPECT_NAT_TUPLE)
+            .join(CTA_TUPLE_IP)
+            .join(CTA_IP_V6_SRC);
+        assert_eq!(
+            nat.to_string(),
+            "CTA_EXPECT_NAT.CTA_EXPECT_NAT_TUPLE.CTA_TUPLE_IP.CTA_IP_V6_SRC"
         );
         let drop = Path::root(Root::CpuStats).join(CTA_STATS_DROP);
         assert_eq!(drop.to_string(), "CTA_STATS_DROP");

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::Malformed;
 use super::attr::{
-    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
+    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_HELP, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
     CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
 };
 use super::reader::{Attr, Attrs, HEADER, Unknowns, split};
 use super::{counters, protoinfo, rare, tuple};
 use crate::error::{Error, Operation, Result};
 use crate::model::{
-    Addresses, Counters, Entry, EntryZone, Layer4, ProtoInfo, Protocol, Status, Tuple, Zone,
+    Addresses, Counters, Entry, EntryZone, Helper, Layer4, ProtoInfo, Protocol, Status, Tuple, Zone,
 };
 
 /// Offset of the attributes in a message: after `struct nlmsghdr` and `struct nfgenmsg`.
@@ -299,6 +299,13 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    fn try_helper(&self) -> Decoded<Option<Helper>> {
+        match self.attr(CTA_HELP)? {
+            Some(attr) => rare::help_name(self.attrs().nested(attr)),
+            None => Ok(None),
+        }
+    }
+
     fn try_counters(&self, kind: u16) -> Decoded<Option<Counters>> {
         match self.attr(kind)? {
             Some(attr) => {
@@ -526,6 +533,12 @@ impl EntryRef<'_> {
     #[doc(alias = "CTA_PROTOINFO")]
     pub fn proto_info(&self) -> Result<Option<ProtoInfo>> {
         public(self.try_proto_info())
+    }
+
+    /// The helper that follows the flow.
+    #[doc(alias = "CTA_HELP")]
+    pub fn helper(&self) -> Result<Option<Helper>> {
+        public(self.try_helper())
     }
 
     /// Packets and bytes of the original direction.

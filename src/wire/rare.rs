@@ -124,6 +124,18 @@ pub(super) fn helper(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Helper, Malfor
     Helper::new(text(attrs, attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
 }
 
+/// The name alone, nothing allocated.
+pub(super) fn help_name(mut attrs: Attrs<'_>) -> Result<Option<Helper>, Malformed> {
+    let mut name = None;
+    while let Some(attr) = attrs.next() {
+        if attr.kind == CTA_HELP_NAME {
+            name = Some(helper(&attrs, attr)?);
+        }
+    }
+    attrs.finish()?;
+    Ok(name)
+}
+
 type Help = (Option<Helper>, Option<Vec<u8>>);
 
 fn help(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Help, Malformed> {

@@ -1,13 +1,14 @@
 //! The requests of ctnetlink, as messages.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::conntrack::ConntrackMessageType;
-use netlink_packet_netfilter::{NetfilterProtoFamily, NetfilterSubsystem};
 
 use super::attr::{
     CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
 };
 use super::entry::{encode_id, encode_key, encode_new, encode_update};
+use super::expect::EXPECTATIONS;
 use super::writer::Datagram;
 use crate::error::Result;
 use crate::model::{Family, Key, NewEntry, Protocol, Status, Update};
@@ -28,12 +29,10 @@ const GET_CTRZERO: u8 = 3;
 const GET_STATS_CPU: u8 = 4;
 const GET_STATS: u8 = 5;
 const GET_DYING: u8 = 6;
-/// `NFNL_SUBSYS_CTNETLINK_EXP`
-const EXPECTATIONS: NetfilterSubsystem = NetfilterSubsystem::Other(2);
 /// `IPCTNL_MSG_EXP_GET_STATS_CPU`
 const EXP_GET_STATS_CPU: u8 = 3;
 
-fn family(family: Family) -> NetfilterProtoFamily {
+pub(super) fn family(family: Family) -> NetfilterProtoFamily {
     match family {
         Family::Ipv4 => NetfilterProtoFamily::IPv4,
         Family::Ipv6 => NetfilterProtoFamily::IPv6,

@@ -13,6 +13,7 @@
 mod batch;
 mod errors;
 mod events;
+mod expect;
 mod handle;
 mod interop;
 mod line;
