@@ -52,7 +52,12 @@ pub use model::{
     ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
     TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
 };
+pub use model::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
 pub use ops::{Batch, Entries, Events, EventsBuilder, Settings, Visited};
+pub use ops::{Policies, PolicyList};
 pub use wire::EntryRef;
 
 /// The programs in the README and the guide are compiled, and run where they can.

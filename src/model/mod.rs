@@ -11,6 +11,7 @@ mod labels;
 mod line;
 mod mark;
 mod nat;
+mod policy;
 mod protocol;
 mod protoinfo;
 mod rare;
@@ -31,6 +32,11 @@ pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;
 pub use nat::NatRange;
+pub use policy::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
+pub(crate) use policy::{PolicyName, unknown, unknown_number};
 pub use protocol::{Family, Protocol};
 pub use protoinfo::{DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState};
 pub(crate) use rare::Rare;

@@ -10,7 +10,7 @@ use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Status, Update};
 use crate::wire::{self, Datagram, EntryRef};
 
 /// Sends one request that ends with an acknowledgement.
-fn acknowledged(
+pub(super) fn acknowledged(
     session: &Session,
     link: &mut Link,
     operation: Operation,

@@ -62,6 +62,58 @@ numbers!(EXPECT_CPU_STATS:
 );
 numbers!(STATS: CTA_STATS_GLOBAL_ENTRIES = 1, CTA_STATS_GLOBAL_MAX_ENTRIES = 2);
 
+numbers!(POLICY:
+    CTA_TIMEOUT_NAME = 1, CTA_TIMEOUT_L3PROTO = 2, CTA_TIMEOUT_L4PROTO = 3, CTA_TIMEOUT_DATA = 4,
+    CTA_TIMEOUT_USE = 5,
+);
+
+/// The names alone, where the code goes by the numbers' order.
+macro_rules! names {
+    ($($protocol:literal: $($name:ident = $value:literal),*;)*) => {
+        /// What the numbers inside of `CTA_TIMEOUT_DATA` mean for a protocol.
+        const fn timeouts_of(protocol: u8) -> &'static [(u16, &'static str)] {
+            match protocol {
+                $($protocol => &[$(($value, stringify!($name))),*],)*
+                _ => &[],
+            }
+        }
+    };
+}
+
+names! {
+    6: CTA_TIMEOUT_TCP_SYN_SENT = 1, CTA_TIMEOUT_TCP_SYN_RECV = 2, CTA_TIMEOUT_TCP_ESTABLISHED = 3,
+        CTA_TIMEOUT_TCP_FIN_WAIT = 4, CTA_TIMEOUT_TCP_CLOSE_WAIT = 5, CTA_TIMEOUT_TCP_LAST_ACK = 6,
+        CTA_TIMEOUT_TCP_TIME_WAIT = 7, CTA_TIMEOUT_TCP_CLOSE = 8, CTA_TIMEOUT_TCP_SYN_SENT2 = 9,
+        CTA_TIMEOUT_TCP_RETRANS = 10, CTA_TIMEOUT_TCP_UNACK = 11;
+    17: CTA_TIMEOUT_UDP_UNREPLIED = 1, CTA_TIMEOUT_UDP_REPLIED = 2;
+    136: CTA_TIMEOUT_UDPLITE_UNREPLIED = 1, CTA_TIMEOUT_UDPLITE_REPLIED = 2;
+    1: CTA_TIMEOUT_ICMP_TIMEOUT = 1;
+    58: CTA_TIMEOUT_ICMPV6_TIMEOUT = 1;
+    132: CTA_TIMEOUT_SCTP_CLOSED = 1, CTA_TIMEOUT_SCTP_COOKIE_WAIT = 2,
+        CTA_TIMEOUT_SCTP_COOKIE_ECHOED = 3, CTA_TIMEOUT_SCTP_ESTABLISHED = 4,
+        CTA_TIMEOUT_SCTP_SHUTDOWN_SENT = 5, CTA_TIMEOUT_SCTP_SHUTDOWN_RECD = 6,
+        CTA_TIMEOUT_SCTP_SHUTDOWN_ACK_SENT = 7, CTA_TIMEOUT_SCTP_HEARTBEAT_SENT = 8,
+        CTA_TIMEOUT_SCTP_HEARTBEAT_ACKED = 9;
+    33: CTA_TIMEOUT_DCCP_REQUEST = 1, CTA_TIMEOUT_DCCP_RESPOND = 2, CTA_TIMEOUT_DCCP_PARTOPEN = 3,
+        CTA_TIMEOUT_DCCP_OPEN = 4, CTA_TIMEOUT_DCCP_CLOSEREQ = 5, CTA_TIMEOUT_DCCP_CLOSING = 6,
+        CTA_TIMEOUT_DCCP_TIMEWAIT = 7;
+    47: CTA_TIMEOUT_GRE_UNREPLIED = 1, CTA_TIMEOUT_GRE_REPLIED = 2;
+    255: CTA_TIMEOUT_GENERIC_TIMEOUT = 1;
+}
+
+const PROTOCOL_SHIFT: u32 = 6;
+
+/// How a path says `CTA_TIMEOUT_DATA` of a protocol: the protocol is above the number.
+pub(crate) const fn timeout_data(protocol: u8) -> u16 {
+    (protocol as u16) << PROTOCOL_SHIFT | CTA_TIMEOUT_DATA
+}
+
+/// The number alone, and the protocol above it.
+const fn split_data(number: u16) -> (u16, u8) {
+    let protocol = (number >> PROTOCOL_SHIFT).to_le_bytes()[0];
+    (number & ((1 << PROTOCOL_SHIFT) - 1), protocol)
+}
+
 /// Where an attribute stands: the numbers from the top level down, at most three.
 ///
 /// Kept as numbers in one word, so that walking costs next to nothing; names are found only when an
@@ -83,6 +135,7 @@ pub(crate) enum Root {
     Stats,
     CpuStats,
     ExpectCpuStats,
+    TimeoutPolicy,
 }
 
 impl Path {
@@ -126,6 +179,7 @@ impl fmt::Display for Path {
             (Root::Stats, STATS),
             (Root::CpuStats, CPU_STATS),
             (Root::ExpectCpuStats, EXPECT_CPU_STATS),
+            (Root::TimeoutPolicy, POLICY),
         ];
         let mut table = tables
             .into_iter()
@@ -134,12 +188,17 @@ impl fmt::Display for Path {
         let mut above: Vec<u16> = Vec::new();
         for number in self.parts() {
             let dot = if above.is_empty() { "" } else { "." };
+            let (number, protocol) = match above[..] {
+                [] if self.is_of(Root::TimeoutPolicy) => split_data(number),
+                _ => (number, 0),
+            };
             match table.iter().find(|(n, _)| *n == number) {
                 Some((_, name)) => write!(f, "{dot}{name}")?,
                 None => write!(f, "{dot}{number}")?,
             }
             above.push(number);
             table = match above[..] {
+                [CTA_TIMEOUT_DATA] if self.is_of(Root::TimeoutPolicy) => timeouts_of(protocol),
                 _ if !self.is_of(Root::Entry) => &[],
                 [CTA_TUPLE_ORIG | CTA_TUPLE_REPLY | CTA_TUPLE_MASTER] => TUPLE,
                 [

@@ -15,6 +15,7 @@ mod entry_ref;
 mod event;
 mod malformed;
 mod message;
+mod policy;
 mod protoinfo;
 mod rare;
 mod reader;
@@ -29,6 +30,10 @@ pub use entry_ref::EntryRef;
 pub(crate) use event::decode_event;
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
+pub(crate) use policy::{
+    decode_defaults, decode_policy, defaults_get, defaults_set, policies_dump, policy_create,
+    policy_delete, policy_get, policy_replace,
+};
 pub(crate) use request::{
     Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
     stats_request, update,
