@@ -144,8 +144,9 @@ impl<'a> Policies<'a> {
     /// Deletes a policy. Flows that have it go back to the defaults with their next packet.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found), [`is_busy`](Error::is_busy) while a rule uses it, and
-    /// [`is_unsupported`](Error::is_unsupported).
+    /// [`is_not_found`](Error::is_not_found), [`is_unsupported`](Error::is_unsupported), and
+    /// [`is_busy`](Error::is_busy) while a rule uses it. Kernels after 6.18 may delete it all the
+    /// same; the rule then goes on with what it has.
     #[doc(alias = "IPCTNL_MSG_TIMEOUT_DELETE")]
     pub fn delete(&self, name: &str) -> Result<()> {
         let name = PolicyName::new(name)?;
@@ -256,6 +257,12 @@ fn explain(error: Error) -> Error {
         Some(errno) if errno.is(Errno::EBUSY) => error.with_hint(
             "a rule uses the policy, such as one of iptables with `-j CT --timeout`: remove the rule first",
         ),
+        Some(errno) if errno.is(Errno::EEXIST) => {
+            error.with_hint("there is a policy of that name already")
+        }
+        Some(errno) if errno.is(Errno::ENOENT) => {
+            error.with_hint("there is no policy of that name")
+        }
         Some(errno) if errno.is(Errno::EOPNOTSUPP) => error.with_hint(
             "this kernel does not track the protocol, so it has no time-outs of its own: the generic ones (255) are its",
         ),

@@ -324,6 +324,10 @@ fn flows_have_the_time_outs_of_their_policy_and_a_used_one_stays() {
         policies.create(&udp(name, long)).unwrap();
     }
     run("ip", &["link", "set", "lo", "up"]);
+    // Tracking goes on when the policy's own rule is gone.
+    let tracking =
+        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
+    run("nft", &[tracking]);
     let rule = [
         "-t",
         "raw",
@@ -340,17 +344,20 @@ fn flows_have_the_time_outs_of_their_policy_and_a_used_one_stays() {
     let used = policies.get("dns").unwrap();
     assert_eq!((used.use_count(), used.is_in_use()), (Some(2), Some(true)));
 
-    let left = |port: u16| {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.send_to(&[0; 8], ("127.0.0.1", port)).unwrap();
-        let flows = listed(&ct, &Filter::new().orig_dst_port(port));
-        flows[0].timeout().unwrap()
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let left_after_a_packet = |socket: &UdpSocket| {
+        socket.send_to(&[0; 8], "127.0.0.1:9").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let flows = listed(&ct, &Filter::new().orig_src_port(port));
+        flows[0].timeout().unwrap().as_secs()
     };
-    assert!((secs(89_900)..=secs(90_000)).contains(&left(9)));
-    // A policy in use can be changed, and reaches the next flow.
+    assert!((89_900..=90_000).contains(&left_after_a_packet(&socket)));
+    // A policy in use can be changed, and that reaches flows that have it.
     let longer = UdpTimeouts::new().with_unreplied(secs(190_000)).unwrap();
     policies.change("dns", longer).unwrap();
-    assert!((secs(189_900)..=secs(190_000)).contains(&left(10)));
+    assert!((189_900..=190_000).contains(&left_after_a_packet(&socket)));
+    assert!((189_900..=190_000).contains(&left_after_a_packet(&other)));
 
     let error = policies.delete("dns").unwrap_err();
     assert!(error.is_busy(), "{error}");
@@ -360,7 +367,11 @@ fn flows_have_the_time_outs_of_their_policy_and_a_used_one_stays() {
     );
     assert_eq!(names(policies), ["dns", "bystander"]);
     run("iptables-nft", &["-t", "raw", "-F", "OUTPUT"]);
+    assert!((189_900..=190_000).contains(&left_after_a_packet(&socket)));
+    // Without its policy, a flow has the default.
     policies.delete("dns").unwrap();
+    let default = setting("nf_conntrack_udp_timeout");
+    assert!(left_after_a_packet(&socket) <= default);
     assert_eq!(names(policies), ["bystander"]);
     assert_eq!(
         policies
