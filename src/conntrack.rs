@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Health, Key, NewEntry, Update};
-use crate::ops::{self, Batch, Entries, EventsBuilder, Expectations, Session, Settings, Visited};
+use crate::ops::{
+    self, Batch, Entries, EventsBuilder, Expectations, Policies, Session, Settings, Visited,
+};
 use crate::wire::EntryRef;
 
 /// A handle on the conntrack table of one network namespace.
@@ -402,6 +404,12 @@ impl Conntrack {
     #[must_use]
     pub fn settings(&self) -> Settings<'_> {
         Settings::new(&self.session)
+    }
+
+    /// The time-out policies of this namespace, and the defaults of each protocol.
+    #[must_use]
+    pub fn timeout_policies(&self) -> Policies<'_> {
+        Policies::new(&self.session)
     }
 
     /// What an operator asks first: how full the table is, what was lost, and what is kept.

@@ -160,6 +160,10 @@ pub enum Operation {
     ListExpectations,
     /// `expectations().flush_all`.
     FlushExpectations,
+    /// Reading time-out policies and defaults.
+    Policies,
+    /// Creating, changing and deleting time-out policies, and changing defaults.
+    ChangePolicies,
 }
 
 impl Operation {
@@ -186,6 +190,8 @@ impl Operation {
             Self::DeleteExpectation => "delete expectation",
             Self::ListExpectations => "list expectations",
             Self::FlushExpectations => "flush expectations",
+            Self::Policies => "read time-out policies",
+            Self::ChangePolicies => "change time-out policies",
         }
     }
 }
@@ -511,14 +517,15 @@ impl Error {
             .is_some_and(|errno| errnos.iter().any(|wanted| errno.is(*wanted)))
     }
 
-    /// No such entry (`ENOENT`), or another entry has taken its place.
+    /// No such entry or policy (`ENOENT`), or another entry has taken its place.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(&*self.0, Repr::Mismatch { .. })
             || matches!(&*self.0, Repr::Kernel { .. }) && self.has(&[nix::errno::Errno::ENOENT])
     }
 
-    /// An entry with one of the two tuples exists in that zone already (`EEXIST`).
+    /// An entry with one of the two tuples exists in that zone already, or a time-out policy of that
+    /// name (`EEXIST`).
     #[must_use]
     pub fn is_exists(&self) -> bool {
         self.has(&[nix::errno::Errno::EEXIST])
@@ -564,7 +571,7 @@ impl Error {
     }
 
     /// The kernel refuses the change in the entry's present state (`EBUSY`): an offloaded flow, or
-    /// an attempt to clear `ASSURED` or `SEEN_REPLY`.
+    /// an attempt to clear `ASSURED` or `SEEN_REPLY`. Or a rule uses the time-out policy.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.has(&[nix::errno::Errno::EBUSY])
@@ -626,6 +633,7 @@ impl Error {
                     | Operation::Stats
                     | Operation::GetExpectation
                     | Operation::ListExpectations
+                    | Operation::Policies
             ),
             _ => false,
         }

@@ -53,8 +53,13 @@ pub use model::{
     Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange,
     TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
 };
+pub use model::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
 pub use ops::{
-    Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Settings, Visited,
+    Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Policies, PolicyList,
+    Settings, Visited,
 };
 pub use wire::EntryRef;
 

@@ -26,6 +26,7 @@ done <<'NEEDED'
 conntrack conntrack
 nft nftables
 ip iproute2
+iptables-nft iptables
 setpriv util-linux
 unshare util-linux
 valgrind valgrind

@@ -14,6 +14,7 @@ mod line;
 mod mark;
 mod nat;
 mod new_expect;
+mod policy;
 mod protocol;
 mod protoinfo;
 mod rare;
@@ -37,6 +38,11 @@ pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;
 pub use nat::NatRange;
 pub use new_expect::{ExpectationBuilder, NewExpectation};
+pub use policy::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
+pub(crate) use policy::{PolicyName, unknown, unknown_number};
 pub use protocol::{Family, Protocol};
 pub use protoinfo::{DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState};
 pub(crate) use rare::Rare;

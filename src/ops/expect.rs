@@ -216,7 +216,7 @@ impl<'a> Expectations<'a> {
     }
 
     fn delete_each(
-        &self,
+        self,
         keys: impl Iterator<Item = ExpectKey>,
         mut stopped: Option<Error>,
     ) -> Batch {

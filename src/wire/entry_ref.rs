@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Malformed;
 use super::attr::{
     CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_HELP, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
-    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
+    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE,
 };
+use super::path::Path;
 use super::reader::{Attr, Attrs, HEADER, Unknowns, split};
 use super::{counters, protoinfo, rare, tuple};
 use crate::error::{Error, Operation, Result};

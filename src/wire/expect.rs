@@ -12,9 +12,10 @@ use super::attr::{
     CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE, CTA_EXPECT_ZONE, CTA_IP_V4_DST, CTA_IP_V4_SRC,
     CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_ICMP_CODE, CTA_PROTO_ICMP_ID,
     CTA_PROTO_ICMP_TYPE, CTA_PROTO_ICMPV6_CODE, CTA_PROTO_ICMPV6_ID, CTA_PROTO_ICMPV6_TYPE,
-    CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_PROTO, Path, Root,
+    CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_PROTO,
 };
 use super::entry_ref::{BODY, attributes};
+use super::path::{Path, Root};
 use super::reader::{Attrs, Unknowns};
 use super::request::family;
 use super::writer::{Datagram, Writer};

@@ -16,6 +16,8 @@ mod event;
 mod expect;
 mod malformed;
 mod message;
+mod path;
+mod policy;
 mod protoinfo;
 mod rare;
 mod reader;
@@ -34,6 +36,10 @@ pub(crate) use expect::{
 };
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
+pub(crate) use policy::{
+    decode_defaults, decode_policy, defaults_get, defaults_set, policies_dump, policy_create,
+    policy_delete, policy_get, policy_replace,
+};
 pub(crate) use request::{
     Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
     stats_request, update,

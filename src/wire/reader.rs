@@ -1,7 +1,7 @@
 //! Walking attributes.
 
 use super::Malformed;
-use super::attr::Path;
+use super::path::Path;
 use crate::model::Unknown;
 
 /// Header of an attribute: length, type (`struct nlattr`).
