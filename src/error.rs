@@ -160,6 +160,8 @@ pub enum Operation {
     ListExpectations,
     /// `expectations().flush_all`.
     FlushExpectations,
+    /// Converting what another library received.
+    Convert,
     /// Reading time-out policies and defaults.
     Policies,
     /// Creating, changing and deleting time-out policies, and changing defaults.
@@ -184,6 +186,7 @@ impl Operation {
             Self::Events => "events",
             Self::Stats => "statistics",
             Self::Settings => "settings",
+            Self::Convert => "convert",
             Self::CreateExpectation => "create expectation",
             Self::GetExpectation => "get expectation",
             Self::UpdateExpectation => "update expectation",
@@ -631,6 +634,7 @@ impl Error {
                     | Operation::Count
                     | Operation::Events
                     | Operation::Stats
+                    | Operation::Convert
                     | Operation::GetExpectation
                     | Operation::ListExpectations
                     | Operation::Policies

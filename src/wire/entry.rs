@@ -9,21 +9,21 @@ use super::{protoinfo, rare, tuple};
 use crate::model::{Direction, EntryZone, Key, LabelChange, NewEntry, Status, Update, Zone};
 
 /// `CTA_ZONE`, left out for zone 0: a kernel without zones refuses the attribute.
-fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
+pub(super) fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
     match zone {
         EntryZone::Both(zone) if !zone.is_default() => w.be16(CTA_ZONE, zone.get()),
         _ => {}
     }
 }
 
-fn orig_only(zone: EntryZone) -> Option<Zone> {
+pub(super) fn orig_only(zone: EntryZone) -> Option<Zone> {
     match zone {
         EntryZone::Orig(zone) => Some(zone),
         _ => None,
     }
 }
 
-fn reply_only(zone: EntryZone) -> Option<Zone> {
+pub(super) fn reply_only(zone: EntryZone) -> Option<Zone> {
     match zone {
         EntryZone::Reply(zone) => Some(zone),
         _ => None,

@@ -14,6 +14,8 @@ mod entry;
 mod entry_ref;
 mod event;
 mod expect;
+#[cfg(feature = "interop")]
+mod interop;
 mod malformed;
 mod message;
 mod path;
@@ -21,6 +23,8 @@ mod policy;
 mod protoinfo;
 mod rare;
 mod reader;
+#[cfg(any(test, fuzzing, feature = "interop"))]
+mod report;
 mod request;
 mod stats;
 #[cfg(test)]

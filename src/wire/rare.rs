@@ -261,6 +261,10 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
     if let Some(master) = &rare.master {
         tuple::encode(w, CTA_TUPLE_MASTER, master, None);
     }
+    encode_seq_adjust(w, rare);
+}
+
+pub(super) fn encode_seq_adjust(w: &mut Writer<'_>, rare: &Rare) {
     for (kind, adjust) in [
         (CTA_SEQ_ADJ_ORIG, rare.orig_seq_adjust),
         (CTA_SEQ_ADJ_REPLY, rare.reply_seq_adjust),

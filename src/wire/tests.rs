@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::report::encode_report;
 use super::{Datagram, EntryRef, NETLINK_HEADER, create};
 use crate::model::{
-    Entry, EntryZone, GreKeys, Icmp, Icmpv6, Labels, Layer4, NewEntry, Ports, Protocol, SctpInfo,
-    SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Tuple,
-    Zone,
+    Counters, Entry, EntryZone, GreKeys, Icmp, Icmpv6, Labels, Layer4, NewEntry, Ports, Protocol,
+    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
+    Timestamps, Tuple, Unknown, Zone,
 };
 
 fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
@@ -316,4 +317,122 @@ fn unknown_attributes_are_kept_at_any_depth() {
         assert_eq!(view.orig().unwrap(), *new.entry().orig());
         assert_eq!(view.reply().unwrap(), *new.entry().reply());
     }
+}
+
+prop_compose! {
+    /// An entry with all that a kernel may report.
+    fn reported()(
+        new in new_entry(),
+        numbers in proptest::array::uniform5(proptest::option::of(any::<u64>())),
+        ids in proptest::array::uniform3(proptest::option::of(any::<u32>())),
+        context in proptest::option::of("[a-z_:]{0,20}"),
+        info in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9)),
+        unknown in proptest::collection::vec(
+            (1000..1100_u16, proptest::collection::vec(any::<u8>(), 0..9), 0..6_usize),
+            0..4,
+        ),
+    ) -> Entry {
+        // Nests that an entry may have or lack, and one that nobody knows.
+        const NESTS: [&[u16]; 6] = [&[], &[1, 2], &[4], &[4, 1], &[9], &[999, 998, 997]];
+        let mut entry = Entry::from(new);
+        let [packets, bytes, start, stop, event] = numbers;
+        let [id, uses, mark] = ids;
+        if let (Some(packets), Some(bytes)) = (packets, bytes) {
+            let counters = Counters { packets, bytes };
+            (entry.orig_counters, entry.reply_counters) = (Some(counters), Some(counters));
+        }
+        (entry.id, entry.use_count) = (id, uses);
+        let rare = entry.rare.get_or_insert_default();
+        if start.or(stop).or(event).is_some() {
+            rare.timestamps = Some(Timestamps { start, stop, event });
+        }
+        rare.secctx = context;
+        rare.secmark = mark;
+        rare.helper_info = info.filter(|_| rare.helper.is_some());
+        for (kind, value, nest) in unknown {
+            // In a nest that the entry lacks an unknown attribute would be damage: a tracker
+            // without a state, counters without packets.
+            let there = match nest {
+                2 | 3 => entry.proto_info.is_some() && entry.orig.protocol() == Protocol::TCP,
+                4 => entry.orig_counters.is_some(),
+                _ => true,
+            };
+            if there {
+                let path = [NESTS[nest], &[kind]].concat();
+                rare.unknown.push(Unknown { path, value });
+            }
+        }
+        if **rare == crate::model::Rare::default() {
+            entry.rare = None;
+        }
+        entry
+    }
+}
+
+/// Unknown attributes are kept in the order in which they stand.
+fn by_place(mut entry: Entry) -> Entry {
+    if let Some(rare) = &mut entry.rare {
+        rare.unknown
+            .sort_by(|a, b| (&a.path, &a.value).cmp(&(&b.path, &b.value)));
+    }
+    entry
+}
+
+/// Behind `struct nfgenmsg`.
+fn with_header(attributes: &[u8]) -> Vec<u8> {
+    [&[0; 4], attributes].concat()
+}
+
+proptest! {
+    #[test]
+    fn what_is_reported_survives_the_wire(entry in reported()) {
+        let bytes = with_header(&encode_report(&entry).unwrap());
+        let again = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
+        // A nest of unknown attributes is unknown as a whole.
+        let flat = |entry: Entry| {
+            let mut entry = by_place(entry);
+            if let Some(rare) = &mut entry.rare {
+                rare.unknown.retain(|unknown| unknown.path[0] != 999);
+            }
+            if entry.rare.as_deref() == Some(&crate::model::Rare::default()) {
+                entry.rare = None;
+            }
+            entry
+        };
+        prop_assert_eq!(flat(again.clone()), flat(entry));
+        let bytes = encode_report(&again).unwrap();
+        let twice = EntryRef::parse(&with_header(&bytes)).unwrap().to_entry().unwrap();
+        prop_assert_eq!(by_place(twice), by_place(again));
+    }
+
+    #[cfg(feature = "interop")]
+    #[test]
+    fn other_libraries_messages_lose_nothing(entry in reported()) {
+        use netlink_packet_netfilter::conntrack::ConntrackMessage;
+        let message = ConntrackMessage::try_from(&entry).unwrap();
+        let ConntrackMessage::New(attributes) = &message else {
+            panic!("{message:?}");
+        };
+        prop_assert!(attributes.len() >= 2);
+        let direct = with_header(&encode_report(&entry).unwrap());
+        let direct = EntryRef::parse(&direct).unwrap().to_entry().unwrap();
+        prop_assert_eq!(Entry::try_from(&message).unwrap(), direct);
+    }
+}
+
+#[test]
+fn an_attribute_without_a_path_has_no_place() {
+    let unknown = |path: Vec<u16>, length| Unknown {
+        path,
+        value: vec![0; length],
+    };
+    let put = |unknown| super::report::with_unknown(Vec::new(), &[unknown]);
+    assert!(put(unknown(Vec::new(), 1)).unwrap_err().is_invalid_input());
+    assert!(
+        put(unknown(vec![1, 2], 70_000))
+            .unwrap_err()
+            .is_invalid_input()
+    );
+    let nested = put(unknown(vec![1, 2], 3)).unwrap();
+    assert_eq!(nested, [12, 0, 1, 0x80, 7, 0, 2, 0, 0, 0, 0, 0]);
 }

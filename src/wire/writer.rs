@@ -126,12 +126,7 @@ impl Datagram {
             }
             _ => {
                 self.bytes.truncate(start);
-                Err(Error::invalid(
-                    "request",
-                    "an attribute",
-                    "too long",
-                    "at most 65535 bytes",
-                ))
+                Err(too_long())
             }
         }
     }
@@ -141,6 +136,38 @@ impl Datagram {
 pub(crate) struct Writer<'a> {
     bytes: &'a mut Vec<u8>,
     overflow: bool,
+}
+
+#[cfg(any(test, fuzzing, feature = "interop"))]
+impl Writer<'_> {
+    /// Attributes without a message around them.
+    ///
+    /// # Errors
+    /// When one grows past what its length field holds.
+    pub(super) fn alone(attributes: impl FnOnce(&mut Writer<'_>)) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut writer = Writer {
+            bytes: &mut bytes,
+            overflow: false,
+        };
+        attributes(&mut writer);
+        if writer.overflow {
+            return Err(too_long());
+        }
+        Ok(bytes)
+    }
+
+    /// A nest of attributes that are at hand as bytes.
+    pub(super) fn nest_of(&mut self, kind: u16, inside: &[u8]) {
+        self.nest(kind, |w| w.bytes.extend_from_slice(inside));
+        while self.bytes.len() % 4 != 0 {
+            self.bytes.push(0);
+        }
+    }
+}
+
+fn too_long() -> Error {
+    Error::invalid("request", "an attribute", "too long", "at most 65535 bytes")
 }
 
 impl Writer<'_> {
