@@ -23,6 +23,7 @@ mod settings;
 mod stats;
 mod support;
 mod table;
+mod traffic;
 mod transport;
 mod vocabulary;
 mod zones;
