@@ -4,7 +4,9 @@
 //! What the library lists is held against `/proc/net/nf_conntrack` field by field, and against
 //! what was sent.
 
+mod ftp;
 mod icmp;
+mod loss;
 mod packet;
 mod proc;
 mod raw;

@@ -181,7 +181,8 @@ fn a_reset_connection_ends_by_itself() {
             .stop()
             .unwrap()
             .duration_since(stamps.start().unwrap());
-        assert!(lived.unwrap() >= Duration::from_secs(1), "{stamps:?}");
+        // The time-out is kept in ticks of the kernel, the stamps in nanoseconds.
+        assert!(lived.unwrap() > Duration::from_millis(900), "{stamps:?}");
         silence(&mut events);
         assert_eq!(agreed(&world.ct).len(), 1);
         world.assert_spared(&bystander);

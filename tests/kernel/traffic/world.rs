@@ -259,6 +259,10 @@ impl World {
             for address in own {
                 let bits = if address.is_ipv4() { 24 } else { 64 };
                 batch += &format!("\naddress add {address}/{bits} dev eth0");
+                if [V4.plain, V6.plain].contains(&address) {
+                    // Not a source that the server would choose.
+                    batch += " preferred_lft 0";
+                }
             }
             for router in routers {
                 batch += &format!("\nroute add default via {router}");
@@ -269,6 +273,8 @@ impl World {
         sysctl("ipv6/conf/all/forwarding", "1");
         sysctl("netfilter/nf_conntrack_acct", "1");
         sysctl("netfilter/nf_conntrack_timestamp", "1");
+        // By default, flows that begin while nobody on the machine listens have no events, ever.
+        sysctl("netfilter/nf_conntrack_events", "1");
         run("nft", &[&rules()]);
         let world = Self {
             client,
