@@ -7,9 +7,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use ctnetlink::{Entry, Events, SeqAdjust, Status, TcpState, Tuple};
 
 use super::proc::agreed;
-use super::world::{
-    FTP, Place, SIDES, SOON, Side, World, at, destroy, new, silence, sysctl, update,
-};
+use super::rules::FTP;
+use super::world::{Place, SIDES, SOON, Side, World, at, destroy, new, silence, sysctl, update};
 use crate::support::run;
 
 const NAT_DONE: Status = Status::SRC_NAT_DONE.union(Status::DST_NAT_DONE);

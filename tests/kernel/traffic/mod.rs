@@ -10,6 +10,7 @@ mod loss;
 mod packet;
 mod proc;
 mod raw;
+mod rules;
 mod sctp;
 mod tcp;
 mod udp;

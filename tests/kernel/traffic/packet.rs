@@ -170,7 +170,7 @@ fn internet(data: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap()
 }
 
-/// CRC32c as SCTP has it (RFC 9260, appendix A).
+/// The cyclic redundancy check of SCTP (RFC 9260, appendix A).
 pub(super) fn crc32c(data: &[u8]) -> u32 {
     let mut crc = !0_u32;
     for byte in data {

@@ -27,20 +27,22 @@ struct Line {
     /// `[ASSURED]`, `[OFFLOAD]` or `[HW_OFFLOAD]`.
     flag: Option<&'static str>,
     mark: Option<u64>,
-    uses: u64,
 }
 
 /// What moves by itself.
 #[derive(Debug, Clone, Copy)]
-struct Clocks {
+struct Moving {
     timeout: Option<u64>,
     /// Seconds since the flow began.
     delta: Option<u64>,
+    /// The file counts itself: it holds an entry while it prints it. So it does with entries of other
+    /// namespaces that it passes over, and so do packets.
+    uses: u64,
 }
 
 /// The file at one moment.
 struct Shot {
-    lines: Vec<(Line, Clocks)>,
+    lines: Vec<(Line, Moving)>,
     since: SystemTime,
     until: SystemTime,
 }
@@ -112,7 +114,7 @@ fn gre_timeouts(words: &mut Words<'_>) {
     }
 }
 
-fn parse(line: &str) -> (Line, Clocks) {
+fn parse(line: &str) -> (Line, Moving) {
     let mut words = Words {
         line,
         words: line.split_whitespace().collect(),
@@ -161,9 +163,13 @@ fn parse(line: &str) -> (Line, Clocks) {
         unreplied,
         flag,
         mark,
+    };
+    let moving = Moving {
+        timeout,
+        delta,
         uses,
     };
-    (line, Clocks { timeout, delta })
+    (line, moving)
 }
 
 /// The file of this thread's namespace.
@@ -261,15 +267,17 @@ fn line(entry: &Entry) -> Line {
         .into_iter()
         .find_map(|(bit, flag)| status.contains(bit).then_some(flag)),
         mark: entry.mark().map(u64::from),
-        // The file holds the entry while it prints it.
-        uses: u64::from(entry.use_count().unwrap()) + 1,
     }
 }
 
-fn still(one: &Shot, other: &Shot) -> bool {
-    let lines = |shot: &Shot| shot.lines.iter().map(|(line, _)| line.clone()).collect();
-    let (one, other): (Vec<_>, Vec<_>) = (lines(one), lines(other));
-    one == other
+impl Shot {
+    fn lines(&self) -> Vec<&Line> {
+        self.lines.iter().map(|(line, _)| line).collect()
+    }
+
+    fn uses(&self) -> Vec<u64> {
+        self.lines.iter().map(|(_, moving)| moving.uses).collect()
+    }
 }
 
 /// Whole seconds from the start of the flow to `now`, as the file rounds them.
@@ -284,18 +292,26 @@ fn age(entry: &Entry, now: SystemTime) -> Option<u64> {
 /// after, until nothing moved meanwhile but the clocks, for which the two set the bounds.
 #[track_caller]
 pub(super) fn agreed(ct: &Conntrack) -> Vec<Entry> {
+    let mut uses = Vec::new();
     for _ in 0..1000 {
         let before = shot();
         let mut entries = listed(ct, &Filter::new());
         let after = shot();
-        if !still(&before, &after) {
+        if before.lines() != after.lines() {
             std::thread::yield_now();
             continue;
         }
         entries.sort_by_key(line);
-        let lines: Vec<_> = before.lines.iter().map(|(line, _)| line.clone()).collect();
         let ours: Vec<_> = entries.iter().map(line).collect();
-        assert_eq!(ours, lines);
+        assert_eq!(ours.iter().collect::<Vec<_>>(), before.lines());
+        let held = entries
+            .iter()
+            .map(|entry| u64::from(entry.use_count().unwrap()) + 1);
+        uses = vec![before.uses(), held.collect(), after.uses()];
+        if uses[0] != uses[1] || uses[1] != uses[2] {
+            std::thread::yield_now();
+            continue;
+        }
         for ((entry, (_, first)), (_, last)) in entries.iter().zip(&before.lines).zip(&after.lines)
         {
             let left = entry.timeout().map(|left| left.as_secs());
@@ -303,16 +319,16 @@ pub(super) fn agreed(ct: &Conntrack) -> Vec<Entry> {
                 last.timeout <= left && left <= first.timeout,
                 "{entry}: {first:?} {last:?}"
             );
-            for (clocks, shot) in [(first, &before), (last, &after)] {
+            for (moving, shot) in [(first, &before), (last, &after)] {
                 let bounds = (age(entry, shot.since), age(entry, shot.until));
                 assert!(
-                    bounds.0 <= clocks.delta && clocks.delta <= bounds.1,
-                    "{entry}: {clocks:?} {bounds:?}"
+                    bounds.0 <= moving.delta && moving.delta <= bounds.1,
+                    "{entry}: {moving:?} {bounds:?}"
                 );
             }
             assert_eq!(entry.unknown(), [], "{entry}");
         }
         return entries;
     }
-    panic!("the table never stood still");
+    panic!("the table never stood still; uses before, listed and after: {uses:?}");
 }

@@ -191,6 +191,7 @@ fn the_gre_of_pptp_has_its_call_for_a_key() {
         let world = World::new();
         let bystander = world.bystander();
         let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
+        let mut events = world.events();
         // RFC 2637: a key and a sequence number, version 1, PPP, length, call, number.
         let mut payload = vec![0x30, 0x01, 0x88, 0x0b, 0, 0];
         payload.extend(CALL.to_be_bytes());
@@ -204,7 +205,10 @@ fn the_gre_of_pptp_has_its_call_for_a_key() {
         let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
         assert_eq!(*entry.reply(), orig.reply());
         assert_eq!(counters(entry), [Some((1, side.header + 12)), Some((0, 0))]);
+        assert_eq!(new(&mut events, &orig).id(), entry.id());
         world.ct.delete(entry).unwrap();
+        assert_eq!(destroy(&mut events, &orig).id(), entry.id());
+        silence(&mut events);
         world.assert_spared(&bystander);
     }
 }
@@ -217,6 +221,7 @@ fn dccp_is_tracked_or_has_no_ports() {
         let world = World::new();
         let bystander = world.bystander();
         let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
+        let mut events = world.events();
         // RFC 4340: a request, long sequence numbers, a service code.
         let mut payload = 40_033_u16.to_be_bytes().to_vec();
         payload.extend(9_033_u16.to_be_bytes());
@@ -242,7 +247,10 @@ fn dccp_is_tracked_or_has_no_ports() {
             assert_eq!(ports, (None, None));
             assert_eq!(entry.proto_info(), None);
         }
+        assert_eq!(new(&mut events, entry.orig()).id(), entry.id());
         world.ct.delete(entry).unwrap();
+        assert_eq!(destroy(&mut events, entry.orig()).id(), entry.id());
+        silence(&mut events);
         world.assert_spared(&bystander);
     }
 }

@@ -105,6 +105,64 @@ fn info(entry: &Entry) -> SctpInfo {
     }
 }
 
+/// A packet, and what the tracker makes of it.
+struct Step {
+    from_client: bool,
+    tag: u32,
+    chunk: Vec<u8>,
+    state: SctpState,
+    /// What it adds to the status.
+    gains: Status,
+    /// Whether it is an event.
+    told: bool,
+}
+
+/// From the first packet to the last.
+fn steps() -> Vec<Step> {
+    let cookie = vec![0, 7, 0, 8, 1, 2, 3, 4];
+    let from_client = |chunk, state| Step {
+        from_client: true,
+        tag: SERVERS_TAG,
+        chunk,
+        state,
+        gains: Status::empty(),
+        told: true,
+    };
+    let from_server = |chunk, state| Step {
+        from_client: false,
+        tag: CLIENTS_TAG,
+        ..from_client(chunk, state)
+    };
+    vec![
+        Step {
+            tag: 0,
+            ..from_client(chunk(INIT, &opening(CLIENTS_TAG)), SctpState::Closed)
+        },
+        Step {
+            gains: Status::SEEN_REPLY,
+            ..from_server(
+                chunk(INIT_ACK, &[opening(SERVERS_TAG), cookie].concat()),
+                SctpState::CookieWait,
+            )
+        },
+        from_client(chunk(COOKIE_ECHO, &[1, 2, 3, 4]), SctpState::CookieEchoed),
+        Step {
+            gains: Status::ASSURED,
+            ..from_server(chunk(COOKIE_ACK, &[]), SctpState::Established)
+        },
+        Step {
+            told: false,
+            ..from_client(
+                chunk(DATA, b"\0\0\0\x01\0\0\0\0\0\0\0\0hello"),
+                SctpState::Established,
+            )
+        },
+        from_client(chunk(SHUTDOWN, &[0; 4]), SctpState::ShutdownSent),
+        from_server(chunk(SHUTDOWN_ACK, &[]), SctpState::ShutdownAckSent),
+        from_client(chunk(SHUTDOWN_COMPLETE, &[]), SctpState::Closed),
+    ]
+}
+
 #[test]
 fn an_association_passes_through_its_states() {
     let world = World::new();
@@ -120,107 +178,49 @@ fn an_association_passes_through_its_states() {
         let orig = Tuple::sctp(at(side.client, PORTS.0), at(side.server, PORTS.1)).unwrap();
         let reply = Tuple::sctp(at(side.server, PORTS.1), at(side.back, PORTS.0)).unwrap();
         let mut sent = [(0, 0); 2];
+        let mut status =
+            Status::SRC_NAT | Status::SRC_NAT_DONE | Status::DST_NAT_DONE | Status::CONFIRMED;
         let mut id = None;
-        let (mut status, mut assured) = (
-            Status::SRC_NAT | Status::SRC_NAT_DONE | Status::DST_NAT_DONE | Status::CONFIRMED,
-            false,
-        );
-        let steps = [
-            (
-                true,
-                0,
-                chunk(INIT, &opening(CLIENTS_TAG)),
-                SctpState::Closed,
-            ),
-            (
-                false,
-                CLIENTS_TAG,
-                chunk(
-                    INIT_ACK,
-                    &[opening(SERVERS_TAG), vec![0, 7, 0, 8, 1, 2, 3, 4]].concat(),
-                ),
-                SctpState::CookieWait,
-            ),
-            (
-                true,
-                SERVERS_TAG,
-                chunk(COOKIE_ECHO, &[1, 2, 3, 4]),
-                SctpState::CookieEchoed,
-            ),
-            (
-                false,
-                CLIENTS_TAG,
-                chunk(COOKIE_ACK, &[]),
-                SctpState::Established,
-            ),
-            (
-                true,
-                SERVERS_TAG,
-                chunk(DATA, b"\0\0\0\x01\0\0\0\0\0\0\0\0hello"),
-                SctpState::Established,
-            ),
-            (
-                true,
-                SERVERS_TAG,
-                chunk(SHUTDOWN, &[0, 0, 0, 0]),
-                SctpState::ShutdownSent,
-            ),
-            (
-                false,
-                CLIENTS_TAG,
-                chunk(SHUTDOWN_ACK, &[]),
-                SctpState::ShutdownAckSent,
-            ),
-            (
-                true,
-                SERVERS_TAG,
-                chunk(SHUTDOWN_COMPLETE, &[]),
-                SctpState::Closed,
-            ),
-        ];
-        for (step, (from_client, tag, chunk, state)) in steps.into_iter().enumerate() {
-            ends.pass(from_client, tag, &chunk);
-            let way = &mut sent[usize::from(!from_client)];
+        for (n, step) in steps().into_iter().enumerate() {
+            ends.pass(step.from_client, step.tag, &step.chunk);
+            let way = &mut sent[usize::from(!step.from_client)];
             way.0 += 1;
-            way.1 += side.header + 12 + chunk.len() as u64;
-            // Data changes nothing, and is no event.
-            if step != 4 {
-                let event = if step == 0 {
+            way.1 += side.header + 12 + step.chunk.len() as u64;
+            status |= step.gains;
+            // The tag of a direction is the one that its packets carry: the other end's choice.
+            let orig_tag = if n == 0 { 0 } else { SERVERS_TAG };
+            let known = SctpInfo::new(step.state, orig_tag, CLIENTS_TAG);
+            if step.told {
+                let event = if n == 0 {
                     new(&mut events, &orig)
                 } else {
                     update(&mut events, &orig)
                 };
-                if step == 1 {
-                    status |= Status::SEEN_REPLY;
-                }
-                if state == SctpState::Established {
-                    assured = true;
-                }
-                if assured {
-                    status |= Status::ASSURED;
-                }
-                assert_eq!(event.status(), Some(status), "{step}");
+                assert_eq!(
+                    (event.reply(), event.status()),
+                    (&reply, Some(status)),
+                    "{n}"
+                );
+                assert_eq!(info(&event), known, "{n}");
                 assert_eq!(*id.get_or_insert(event.id()), event.id());
             }
             silence(&mut events);
             let entries = agreed(&world.ct);
             assert_eq!(entries.len(), 2);
             let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
-            assert_eq!(*entry.reply(), reply);
-            assert_eq!(entry.status(), Some(status), "{step}");
-            assert_eq!(counters(entry), sent.map(Some), "{step}");
-            // The tag of a direction is the one that its packets carry: the other end's choice.
-            let orig_tag = if step == 0 { 0 } else { SERVERS_TAG };
             assert_eq!(
-                info(entry),
-                SctpInfo::new(state, orig_tag, CLIENTS_TAG),
-                "{step}"
+                (entry.reply(), entry.status()),
+                (&reply, Some(status)),
+                "{n}"
             );
+            assert_eq!(counters(entry), sent.map(Some), "{n}");
+            assert_eq!(info(entry), known, "{n}");
         }
         let entry = world.flow(&orig);
         world.ct.delete(&entry).unwrap();
         let gone = destroy(&mut events, &orig);
         assert_eq!((Some(gone.id()), counters(&gone)), (id, sent.map(Some)));
+        assert_eq!(gone.reply(), &reply);
         silence(&mut events);
         world.assert_spared(&bystander);
     }

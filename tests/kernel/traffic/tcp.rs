@@ -9,9 +9,8 @@ use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::proc::agreed;
-use super::world::{
-    SIDES, SOON, Side, WEB, World, at, counters, destroy, new, silence, sysctl, update,
-};
+use super::rules::{WEB, tcp_counted};
+use super::world::{SIDES, SOON, Side, World, at, counters, destroy, new, silence, sysctl, update};
 
 const TRANSLATED: Status = Status::SRC_NAT
     .union(Status::DST_NAT)
@@ -54,7 +53,7 @@ fn a_connection_passes_through_its_states() {
     let bystander = world.bystander();
     let mut events = world.events();
     for side in SIDES {
-        let before = world.tcp_counted();
+        let before = tcp_counted();
         let Connection {
             mut client,
             mut server,
@@ -77,10 +76,10 @@ fn a_connection_passes_through_its_states() {
         client.write_all(&[1; 1000]).unwrap();
         server.read_exact(&mut [0; 1000]).unwrap();
         let writing = std::thread::spawn(move || {
-            server.write_all(&[2; 100_000]).unwrap();
+            server.write_all(&vec![2; 100_000]).unwrap();
             server
         });
-        client.read_exact(&mut [0; 100_000]).unwrap();
+        client.read_exact(&mut vec![0; 100_000]).unwrap();
         let mut server = writing.join().unwrap();
         silence(&mut events);
         let entries = agreed(&world.ct);
@@ -117,7 +116,7 @@ fn a_connection_passes_through_its_states() {
         // After the last packet: what nftables counted beside conntrack.
         let entries = agreed(&world.ct);
         let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
-        let after = world.tcp_counted();
+        let after = tcp_counted();
         let counted = [0, 1].map(|way| {
             let (packets, bytes) = (after[way].0 - before[way].0, after[way].1 - before[way].1);
             Some((packets, bytes))

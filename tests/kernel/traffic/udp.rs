@@ -1,12 +1,12 @@
 //! UDP, one way and both, translated and not, with marks and zones.
 
+use std::time::{Duration, Instant};
+
 use ctnetlink::{Entry, EntryZone, Status, Tuple, Zone};
 
 use super::proc::agreed;
-use super::world::{
-    DNS, MARKED, ORIG_ZONED, REPLY_ZONED, SIDES, Side, World, ZONED, at, counters, destroy, new,
-    silence, update,
-};
+use super::rules::{DNS, MARKED, ORIG_ZONED, REPLY_ZONED, ZONED};
+use super::world::{SIDES, SOON, Side, V4, World, at, counters, destroy, new, silence, update};
 
 const NAT_DONE: Status = Status::SRC_NAT_DONE.union(Status::DST_NAT_DONE);
 
@@ -95,29 +95,80 @@ fn exchange(world: &World, side: Side, port: u16) -> Tuple {
 fn marks_and_zones_are_those_of_the_rules() {
     let world = World::new();
     let bystander = world.bystander();
+    let mut made = Vec::new();
     for side in SIDES {
-        let overhead = side.header + 8;
         for (port, mark, zone) in [
             (MARKED.0, MARKED.1, EntryZone::default()),
             (ZONED.0, 0, EntryZone::Both(Zone::new(ZONED.1))),
             (ORIG_ZONED.0, 0, EntryZone::Orig(Zone::new(ORIG_ZONED.1))),
             (REPLY_ZONED.0, 0, EntryZone::Reply(Zone::new(REPLY_ZONED.1))),
         ] {
-            let orig = exchange(&world, side, port);
-            let entries = agreed(&world.ct);
-            assert_eq!(entries.len(), 2);
-            let entry = only(&entries, &orig);
-            assert_eq!(*entry.reply(), orig.reply());
-            assert_eq!((entry.mark(), entry.zone()), (Some(mark), zone));
-            // That nothing is to be translated was decided, too.
-            let seen = Status::CONFIRMED | Status::SEEN_REPLY | NAT_DONE;
-            assert_eq!(entry.status(), Some(seen));
-            let both = [Some((1, 1 + overhead)), Some((1, 2 + overhead))];
-            assert_eq!(counters(entry), both);
-            world.ct.delete(entry).unwrap();
-            world.assert_spared(&bystander);
+            made.push((exchange(&world, side, port), side, mark, zone));
         }
     }
+    let entries = agreed(&world.ct);
+    assert_eq!(entries.len(), made.len() + 1);
+    for (orig, side, mark, zone) in &made {
+        let entry = only(&entries, orig);
+        assert_eq!(*entry.reply(), orig.reply());
+        assert_eq!((entry.mark(), entry.zone()), (Some(*mark), *zone));
+        // That nothing is to be translated was decided, too.
+        let seen = Status::CONFIRMED | Status::SEEN_REPLY | NAT_DONE;
+        assert_eq!(entry.status(), Some(seen));
+        let overhead = side.header + 8;
+        let both = [Some((1, 1 + overhead)), Some((1, 2 + overhead))];
+        assert_eq!(counters(entry), both);
+    }
+    // Each is deleted alone, from whatever zone.
+    while let Some((orig, ..)) = made.pop() {
+        world.ct.delete(only(&entries, &orig)).unwrap();
+        let left = agreed(&world.ct);
+        assert_eq!(left.len(), made.len() + 1);
+        for (orig, ..) in &made {
+            assert_eq!(only(&left, orig).id(), only(&entries, orig).id());
+        }
+        world.assert_spared(&bystander);
+    }
+}
+
+/// The kernel takes a flow of more than two seconds for a stream, which matters and is kept longer.
+#[test]
+fn a_stream_is_assured() {
+    let world = World::new();
+    let bystander = world.bystander();
+    let mut events = world.events();
+    let asking = world.client.udp(V4.client, 0);
+    let answering = world.server.udp(V4.plain, 4447);
+    let to = at(V4.plain, 4447);
+    let orig = Tuple::udp(asking.local_addr().unwrap(), to).unwrap();
+    let until = Instant::now() + SOON;
+    let mut told = Vec::new();
+    let mut rounds = 0;
+    while told.len() < 3 {
+        assert!(Instant::now() < until, "{told:?} after {rounds} rounds");
+        asking.send_to(b"?", to).unwrap();
+        let (_, from) = answering.recv_from(&mut [0; 8]).unwrap();
+        answering.send_to(b"!", from).unwrap();
+        asking.recv_from(&mut [0; 8]).unwrap();
+        rounds += 1;
+        let event = events.next_within(Duration::from_millis(100)).unwrap();
+        told.extend(event.into_iter().map(|event| {
+            let entry = event.entry().unwrap();
+            assert_eq!(*entry.orig(), orig);
+            entry.status().unwrap()
+        }));
+    }
+    let made = Status::CONFIRMED | NAT_DONE;
+    let seen = made | Status::SEEN_REPLY;
+    assert_eq!(told, [made, seen, seen | Status::ASSURED]);
+    let entries = agreed(&world.ct);
+    assert_eq!(entries.len(), 2);
+    let entry = only(&entries, &orig);
+    assert_eq!(entry.status(), Some(seen | Status::ASSURED));
+    let all = Some((rounds, rounds * 29));
+    assert_eq!(counters(entry), [all, all]);
+    silence(&mut events);
+    world.assert_spared(&bystander);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ctnetlink::{Conntrack, Entry, Event, Events, Filter, Tuple};
 
+use super::rules::{UNTRACKED, rules};
 use crate::support::{listed, own_namespace, run};
 
 /// For what is on its way: long enough for a machine with other things to do.
@@ -61,16 +62,6 @@ pub(super) const V6: Side = Side {
 };
 
 pub(super) const SIDES: [Side; 2] = [V4, V6];
-
-/// Ports of the gateway's front, and those of the server that they lead to.
-pub(super) const WEB: (u16, u16) = (8080, 80);
-pub(super) const DNS: (u16, u16) = (5353, 53);
-pub(super) const FTP: u16 = 21;
-/// UDP ports of the server with a mark, a zone, and a zone of one direction.
-pub(super) const MARKED: (u16, u32) = (7005, 0x00be_ef05);
-pub(super) const ZONED: (u16, u16) = (7007, 7);
-pub(super) const ORIG_ZONED: (u16, u16) = (7009, 9);
-pub(super) const REPLY_ZONED: (u16, u16) = (7011, 11);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -162,70 +153,6 @@ fn ip(batch: &str) {
     run("sh", &["-c", &format!("ip -batch - <<'END'\n{batch}\nEND")]);
 }
 
-fn rules() -> String {
-    let (web, www) = WEB;
-    let (dns, domain) = DNS;
-    let mut pre = String::new();
-    let mut post = String::new();
-    for (family, side) in [("ip", V4), ("ip6", V6)] {
-        let (front, server, plain) = (side.front, side.server, side.plain);
-        let to = |port| match server {
-            IpAddr::V4(server) => format!("{server}:{port}"),
-            IpAddr::V6(server) => format!("[{server}]:{port}"),
-        };
-        let (to_www, to_domain, to_ftp) = (to(www), to(domain), to(FTP));
-        pre += &format!(
-            "{family} daddr {front} tcp dport {web} dnat {family} to {to_www}\n\
-             {family} daddr {front} udp dport {dns} dnat {family} to {to_domain}\n\
-             {family} daddr {front} tcp dport {FTP} dnat {family} to {to_ftp}\n"
-        );
-        post += &format!("{family} daddr {plain} return\n");
-    }
-    // One way of source translation in each family.
-    let back = V6.back;
-    post += &format!(
-        "oifname back meta nfproto ipv4 masquerade\n\
-         oifname back meta nfproto ipv6 snat ip6 to {back}\n"
-    );
-    let mut early = String::new();
-    for way in ["dport", "sport"] {
-        early += &format!(
-            "udp {way} {} ct zone set {}\nudp {way} {} ct reply zone set {}\n",
-            ZONED.0, ZONED.1, REPLY_ZONED.0, REPLY_ZONED.1
-        );
-    }
-    early += &format!(
-        "udp dport {} ct original zone set {}\n",
-        ORIG_ZONED.0, ORIG_ZONED.1
-    );
-    format!(
-        "table inet gateway {{
-            ct helper ftp {{ type \"ftp\" protocol tcp; }}
-            counter orig {{ }}
-            counter reply {{ }}
-            chain early {{ type filter hook prerouting priority raw;
-                {early}
-            }}
-            # Right behind conntrack, which counts a packet as it finds it.
-            chain seen {{ type filter hook prerouting priority -199;
-                meta l4proto tcp ct direction original counter name orig
-                meta l4proto tcp ct direction reply counter name reply
-                udp dport {} ct mark set {}
-            }}
-            chain pre {{ type nat hook prerouting priority dstnat;
-                {pre}
-            }}
-            chain help {{ type filter hook prerouting priority filter;
-                tcp dport {FTP} ct helper set \"ftp\"
-            }}
-            chain post {{ type nat hook postrouting priority srcnat;
-                {post}
-            }}
-        }}",
-        MARKED.0, MARKED.1
-    )
-}
-
 impl World {
     pub(super) fn new() -> Self {
         own_namespace();
@@ -255,19 +182,18 @@ impl World {
             ),
         ];
         for (place, own, routers) in ends {
-            let mut batch = "link set lo up\nlink set eth0 up".to_owned();
+            let mut batch = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
             for address in own {
                 let bits = if address.is_ipv4() { 24 } else { 64 };
-                batch += &format!("\naddress add {address}/{bits} dev eth0");
-                if [V4.plain, V6.plain].contains(&address) {
-                    // Not a source that the server would choose.
-                    batch += " preferred_lft 0";
-                }
+                // Not a source that the server would choose.
+                let never = [V4.plain, V6.plain].contains(&address);
+                let preferred = if never { "preferred_lft 0" } else { "" };
+                batch.push(format!("address add {address}/{bits} dev eth0 {preferred}"));
             }
             for router in routers {
-                batch += &format!("\nroute add default via {router}");
+                batch.push(format!("route add default via {router}"));
             }
-            place.run(move || ip(&batch));
+            place.run(move || ip(&batch.join("\n")));
         }
         sysctl("ipv4/ip_forward", "1");
         sysctl("ipv6/conf/all/forwarding", "1");
@@ -286,31 +212,25 @@ impl World {
     }
 
     /// A link that was just made drops packets until the kernel's workers have seen to it. So ask
-    /// until there is an answer; numbered, so that none is still on its way afterwards.
+    /// until there is an answer, on a port that leaves nothing behind in the table.
     fn warm_up(&self) {
         let brief = Some(Duration::from_millis(20));
         for side in SIDES {
             let asking = self.client.udp(side.client, 0);
-            let answering = self.server.udp(side.plain, 0);
+            let answering = self.server.udp(side.plain, UNTRACKED);
             let to = answering.local_addr().unwrap();
             asking.set_read_timeout(brief).unwrap();
             answering.set_read_timeout(brief).unwrap();
-            let last = |socket: &UdpSocket, n: u32| {
-                let mut got = [0; 4];
-                std::iter::from_fn(|| socket.recv_from(&mut got).ok().map(|(_, from)| (got, from)))
-                    .find(|(got, _)| u32::from_be_bytes(*got) == n)
-            };
-            let answered = (0..1000).any(|n: u32| {
-                asking.send_to(&n.to_be_bytes(), to).unwrap();
-                let Some((got, from)) = last(&answering, n) else {
+            let answered = (0..1000).any(|_| {
+                asking.send_to(b"?", to).unwrap();
+                let Ok((_, from)) = answering.recv_from(&mut [0; 4]) else {
                     return false;
                 };
-                answering.send_to(&got, from).unwrap();
-                last(&asking, n).is_some()
+                answering.send_to(b"!", from).unwrap();
+                asking.recv_from(&mut [0; 4]).is_ok()
             });
             assert!(answered, "no way from {} to {to}", side.client);
         }
-        self.ct.flush_all().unwrap();
         assert_eq!(listed(&self.ct, &Filter::new()), []);
     }
 
@@ -345,19 +265,6 @@ impl World {
         assert_eq!(now.id(), bystander.id());
         assert_eq!(now.status(), bystander.status());
         assert_eq!(now.orig_counters(), bystander.orig_counters());
-    }
-
-    /// Packets and bytes of TCP that nftables counted, in the original and the reply direction.
-    pub(super) fn tcp_counted(&self) -> [(u64, u64); 2] {
-        ["orig", "reply"].map(|name| {
-            let text = run("nft", &["list", "counter", "inet", "gateway", name]);
-            let words: Vec<_> = text.split_whitespace().collect();
-            let after = |word: &str| {
-                let at = words.iter().position(|found| *found == word).unwrap();
-                words[at + 1].parse().unwrap()
-            };
-            (after("packets"), after("bytes"))
-        })
     }
 }
 
