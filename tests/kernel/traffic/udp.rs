@@ -171,6 +171,31 @@ fn a_stream_is_assured() {
     world.assert_spared(&bystander);
 }
 
+/// Conntrack sees packets put together again, and counts them as one.
+#[test]
+fn fragments_are_one_packet() {
+    let world = World::new();
+    let bystander = world.bystander();
+    for side in SIDES {
+        let asking = world.client.udp(side.client, 0);
+        let answering = world.server.udp(side.server, DNS.1);
+        asking.send_to(&[3; 4000], (side.front, DNS.0)).unwrap();
+        let (length, seen) = answering.recv_from(&mut [0; 5000]).unwrap();
+        assert_eq!((length, seen.ip()), (4000, side.back));
+        answering.send_to(&[4; 3000], seen).unwrap();
+        assert_eq!(asking.recv(&mut [0; 5000]).unwrap(), 3000);
+        let entries = agreed(&world.ct);
+        assert_eq!(entries.len(), 2);
+        let orig = Tuple::udp(asking.local_addr().unwrap(), at(side.front, DNS.0)).unwrap();
+        let entry = only(&entries, &orig);
+        let overhead = side.header + 8;
+        let whole = [Some((1, 4000 + overhead)), Some((1, 3000 + overhead))];
+        assert_eq!(counters(entry), whole);
+        world.ct.delete(entry).unwrap();
+        world.assert_spared(&bystander);
+    }
+}
+
 #[test]
 fn a_refused_packet_is_answered_within_its_flow() {
     let world = World::new();
