@@ -24,8 +24,7 @@ struct Talk {
 }
 
 /// Both ways through the translation of sources, and then away.
-fn converse(world: &World, talk: &Talk, side: Side) {
-    let bystander = world.bystander();
+fn converse(world: &World, bystander: &Entry, talk: &Talk, side: Side) {
     let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
     let mut events = world.events();
     let Talk {
@@ -82,7 +81,7 @@ fn converse(world: &World, talk: &Talk, side: Side) {
     assert_eq!(gone.id(), made.id());
     assert_eq!(counters(&gone), all);
     silence(&mut events);
-    world.assert_spared(&bystander);
+    world.assert_spared(bystander);
 }
 
 fn packet(side: Side, protocol: u8, payload: Vec<u8>) -> [Packet; 2] {
@@ -102,8 +101,9 @@ fn packet(side: Side, protocol: u8, payload: Vec<u8>) -> [Packet; 2] {
 
 #[test]
 fn udplite_has_ports_and_its_own_number() {
+    let world = World::new();
+    let bystander = world.bystander();
     for side in SIDES {
-        let world = World::new();
         // The kernel checks it with the number of UDP in the pseudo header (`udplite_error`), and so
         // takes every right packet for a damaged one.
         sysctl("netfilter/nf_conntrack_checksum", "0");
@@ -127,15 +127,16 @@ fn udplite_has_ports_and_its_own_number() {
             reply: Tuple::udplite(at(side.server, ports.1), at(side.back, ports.0)).unwrap(),
             assured: true,
         };
-        converse(&world, &talk, side);
+        converse(&world, &bystander, &talk, side);
     }
 }
 
 /// Plain GRE has no key that is tracked: all of it between two hosts is one flow.
 #[test]
 fn gre_is_a_flow_with_keys_of_zero() {
+    let world = World::new();
+    let bystander = world.bystander();
     for side in SIDES {
-        let world = World::new();
         let [question, answer] = packet(side, 47, vec![0, 0, 8, 0, 1, 2, 3, 4]);
         let keys = GreKeys { src: 0, dst: 0 };
         let talk = Talk {
@@ -145,14 +146,15 @@ fn gre_is_a_flow_with_keys_of_zero() {
             reply: Tuple::gre(side.server, side.back, keys).unwrap(),
             assured: true,
         };
-        converse(&world, &talk, side);
+        converse(&world, &bystander, &talk, side);
     }
 }
 
 #[test]
 fn a_protocol_without_a_name_is_its_number_and_addresses() {
+    let world = World::new();
+    let bystander = world.bystander();
     for side in SIDES {
-        let world = World::new();
         let [question, answer] = packet(side, 50, (0..32).collect());
         let esp = Protocol::new(50);
         let talk = Talk {
@@ -162,7 +164,7 @@ fn a_protocol_without_a_name_is_its_number_and_addresses() {
             reply: Tuple::other(esp, side.server, side.back).unwrap(),
             assured: false,
         };
-        converse(&world, &talk, side);
+        converse(&world, &bystander, &talk, side);
     }
 }
 
@@ -187,11 +189,11 @@ fn first(side: Side, protocol: u8, payload: Vec<u8>) -> Packet {
 #[test]
 fn the_gre_of_pptp_has_its_call_for_a_key() {
     const CALL: u16 = 0x1234;
+    let world = World::new();
+    let bystander = world.bystander();
+    let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
+    let mut events = world.events();
     for side in SIDES {
-        let world = World::new();
-        let bystander = world.bystander();
-        let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
-        let mut events = world.events();
         // RFC 2637: a key and a sequence number, version 1, PPP, length, call, number.
         let mut payload = vec![0x30, 0x01, 0x88, 0x0b, 0, 0];
         payload.extend(CALL.to_be_bytes());
@@ -217,11 +219,11 @@ fn the_gre_of_pptp_has_its_call_for_a_key() {
 /// without a name.
 #[test]
 fn dccp_is_tracked_or_has_no_ports() {
+    let world = World::new();
+    let bystander = world.bystander();
+    let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
+    let mut events = world.events();
     for side in SIDES {
-        let world = World::new();
-        let bystander = world.bystander();
-        let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
-        let mut events = world.events();
         // RFC 4340: a request, long sequence numbers, a service code.
         let mut payload = 40_033_u16.to_be_bytes().to_vec();
         payload.extend(9_033_u16.to_be_bytes());
