@@ -63,6 +63,20 @@ pub(super) const V6: Side = Side {
 
 pub(super) const SIDES: [Side; 2] = [V4, V6];
 
+/// Time-outs of seconds.
+const SHORT_LIVED: [&str; 10] = [
+    "udp_timeout",
+    "icmp_timeout",
+    "icmpv6_timeout",
+    "gre_timeout",
+    "sctp_timeout_closed",
+    "sctp_timeout_cookie_wait",
+    "sctp_timeout_cookie_echoed",
+    "sctp_timeout_shutdown_sent",
+    "sctp_timeout_shutdown_ack_sent",
+    "tcp_timeout_last_ack",
+];
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own, which does what it is given.
@@ -201,6 +215,10 @@ impl World {
         sysctl("netfilter/nf_conntrack_timestamp", "1");
         // By default, flows that begin while nobody on the machine listens have no events, ever.
         sysctl("netfilter/nf_conntrack_events", "1");
+        // Nothing ends because the machine is busy with something else.
+        for state in SHORT_LIVED {
+            sysctl(&format!("netfilter/nf_conntrack_{state}"), "600");
+        }
         run("nft", &[&rules()]);
         let world = Self {
             client,
