@@ -25,6 +25,7 @@ mod settings;
 mod stats;
 mod support;
 mod table;
+mod traffic;
 mod transport;
 mod vocabulary;
 mod zones;
