@@ -102,7 +102,8 @@ pub struct ExpectNat {
     /// The direction of the master that what is expected goes in.
     #[doc(alias = "CTA_EXPECT_NAT_DIR")]
     pub direction: Direction,
-    /// The address before translation.
+    /// The address before translation. Unspecified where it is the master's: FTP's helper keeps the
+    /// port alone.
     pub address: IpAddr,
     /// The port before translation. 0 where the protocol has none.
     pub port: u16,

@@ -4,7 +4,10 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
-use ctnetlink::{Entry, Events, SeqAdjust, Status, TcpState, Tuple};
+use ctnetlink::{
+    Conntrack, Entry, Event, EventGroups, Events, ExpectMask, Expectation, Family, Helper,
+    SeqAdjust, Status, TcpState, Tuple,
+};
 
 use super::proc::agreed;
 use super::rules::FTP;
@@ -124,8 +127,18 @@ fn agreed_on(line: &str, silent: IpAddr) -> SocketAddr {
 
 /// What is expected between the command and the connection: one flow from `src` to `dst`, or none.
 ///
-/// Asked of conntrack(8).
-fn expectations(control: &Control, expected: Option<(IpAddr, SocketAddr)>) {
+/// Listed by this library and by conntrack(8).
+fn expectations(
+    ct: &Conntrack,
+    control: &Control,
+    expected: Option<(IpAddr, SocketAddr)>,
+) -> Option<Expectation> {
+    let listed: Vec<_> = ct
+        .expectations()
+        .list()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let family = if control.orig.src().is_ipv4() {
         "ipv4"
     } else {
@@ -135,8 +148,24 @@ fn expectations(control: &Control, expected: Option<(IpAddr, SocketAddr)>) {
     let lines: Vec<&str> = text.lines().collect();
     let Some((src, dst)) = expected else {
         assert_eq!(lines, [""; 0]);
-        return;
+        assert_eq!(listed, []);
+        return None;
     };
+    let [expectation] = &listed[..] else {
+        panic!("{listed:?}");
+    };
+    let from = at(src, 0);
+    assert_eq!(*expectation.tuple(), Tuple::tcp(from, dst).unwrap());
+    assert_eq!(
+        expectation.mask(),
+        ExpectMask::any_port(Family::of(src)),
+        "{expectation}"
+    );
+    assert_eq!(*expectation.master(), control.orig);
+    assert_eq!(expectation.helper(), Some(Helper::FTP));
+    assert_eq!(expectation.function(), Some("nat-follow-master"));
+    assert_eq!(expectation.class(), Some(0));
+    assert_eq!(expectation.unknown(), []);
     assert_eq!(lines.len(), 1, "{text}");
     let words: Vec<&str> = lines[0].split_whitespace().collect();
     for want in [
@@ -149,6 +178,28 @@ fn expectations(control: &Control, expected: Option<(IpAddr, SocketAddr)>) {
         "helper=ftp".to_owned(),
     ] {
         assert!(words.contains(&want.as_str()), "{want} in {text}");
+    }
+    Some(expectation.clone())
+}
+
+/// What is heard of expectations: one that was made, and has ended again.
+fn heard(events: &mut Events, expectation: &Expectation) {
+    for ended in [false, true] {
+        let event = events.next_within(SOON).unwrap().expect("an event");
+        match (ended, &event) {
+            (false, Event::ExpectNew(heard)) | (true, Event::ExpectDestroy(heard)) => {
+                assert_eq!(
+                    (heard.id(), heard.tuple(), heard.master(), heard.nat()),
+                    (
+                        expectation.id(),
+                        expectation.tuple(),
+                        expectation.master(),
+                        expectation.nat()
+                    )
+                );
+            }
+            _ => panic!("{event:?}"),
+        }
     }
 }
 
@@ -207,13 +258,15 @@ fn a_helper_rewrites_shifts_and_expects() {
         sysctl("netfilter/nf_conntrack_tcp_loose", "0");
         let control = Control::open(&world, side);
         let mut events = world.events();
+        let foresight = EventGroups::EXPECT_NEW | EventGroups::EXPECT_DESTROY;
+        let mut foresight = world.ct.events().groups(foresight).open().unwrap();
         let translated = Status::SRC_NAT | Status::DST_NAT;
         let entry = found(&agreed(&world.ct), &control.orig);
-        assert_eq!(entry.helper(), Some("ftp"));
+        assert_eq!(entry.helper(), Some(Helper::FTP));
         assert_eq!(entry.status(), Some(OPEN | translated | Status::HELPER));
         assert_eq!(entry.orig_seq_adjust(), None);
         assert_eq!(entry.master(), None);
-        expectations(&control, None);
+        expectations(&world.ct, &control, None);
 
         // The client names itself; the server is told of the gateway.
         let listener = listen(&world.client, side.client, 0);
@@ -224,7 +277,11 @@ fn a_helper_rewrites_shifts_and_expects() {
         assert_eq!(back, at(side.back, client.port()), "{arrived}");
         let first = grown(&said, &arrived);
         assert_ne!(first, 0);
-        expectations(&control, Some((side.server, back)));
+        let foreseen = expectations(&world.ct, &control, Some((side.server, back))).unwrap();
+        // The address is the master's, so the helper saves the port alone.
+        let nat = foreseen.nat().unwrap();
+        assert!(nat.address.is_unspecified(), "{nat:?}");
+        assert_eq!(nat.port, client.port());
         control.answer("200 fine");
         // The kernel shifts without saying so: only who looks finds out.
         silence(&mut events);
@@ -242,7 +299,8 @@ fn a_helper_rewrites_shifts_and_expects() {
         let orig = Tuple::tcp(source, back).unwrap();
         let reply = Tuple::tcp(client, peer).unwrap();
         let one = data(&world, &mut events, &control, &orig, &reply);
-        expectations(&control, None);
+        heard(&mut foresight, &foreseen);
+        expectations(&world.ct, &control, None);
 
         // The server names itself; the client is told of the gateway, or of a port alone.
         control.ask(if side.client.is_ipv4() {
@@ -258,7 +316,8 @@ fn a_helper_rewrites_shifts_and_expects() {
         assert_eq!(front, at(side.front, server.port()), "{arrived}");
         let second = grown(&said, &arrived);
         assert_eq!(second == 0, side.client.is_ipv6());
-        expectations(&control, Some((side.client, front)));
+        let foreseen = expectations(&world.ct, &control, Some((side.client, front))).unwrap();
+        assert_eq!(foreseen.nat().unwrap().port, server.port());
         silence(&mut events);
         let second_stream = connect(&world.client, front);
         let (second_far, peer) = second_listener.accept().unwrap();
@@ -266,7 +325,8 @@ fn a_helper_rewrites_shifts_and_expects() {
         let orig = Tuple::tcp(second_stream.local_addr().unwrap(), front).unwrap();
         let reply = Tuple::tcp(server, peer).unwrap();
         let two = data(&world, &mut events, &control, &orig, &reply);
-        expectations(&control, None);
+        heard(&mut foresight, &foreseen);
+        expectations(&world.ct, &control, None);
 
         // The second shift of a direction begins where the first left off.
         let third_listener = listen(&world.client, side.client, 0);
@@ -284,7 +344,7 @@ fn a_helper_rewrites_shifts_and_expects() {
         // Without its master a connection stays what it is; only what was expected is gone.
         world.ct.delete(&entry).unwrap();
         destroy(&mut events, &control.orig);
-        expectations(&control, None);
+        expectations(&world.ct, &control, None);
         let entries = agreed(&world.ct);
         assert_eq!(entries.len(), 3);
         for data in [&one, &two] {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ctnetlink::{Conntrack, Entry, Event, Events, Filter, Tuple};
+use ctnetlink::{Conntrack, Entry, Event, EventGroups, Events, Filter, Tuple};
 
 use super::rules::{UNTRACKED, rules};
 use crate::support::{listed, own_namespace, run};
@@ -252,8 +252,10 @@ impl World {
         assert_eq!(listed(&self.ct, &Filter::new()), []);
     }
 
+    /// What happens to entries.
     pub(super) fn events(&self) -> Events {
-        self.ct.events().open().unwrap()
+        let entries = EventGroups::NEW | EventGroups::UPDATE | EventGroups::DESTROY;
+        self.ct.events().groups(entries).open().unwrap()
     }
 
     /// A flow that nobody means: one packet to a port of its own, not answered.
