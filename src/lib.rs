@@ -47,10 +47,11 @@ pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
-    EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, Family, GreKeys, Health, Icmp,
-    Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, Overrun, Ports,
-    ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
-    TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
+    EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, Family, Format,
+    GreKeys, Health, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange,
+    NewEntry, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status,
+    Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update,
+    UpdateBuilder, Zone,
 };
 pub use ops::{Batch, Entries, Events, EventsBuilder, Settings, Visited};
 pub use wire::EntryRef;
