@@ -17,6 +17,7 @@ mod handle;
 mod interop;
 mod line;
 mod netns;
+mod output;
 mod protocols;
 mod review;
 mod settings;
