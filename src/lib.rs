@@ -47,11 +47,12 @@ pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
-    EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask,
-    ExpectNat, Expectation, ExpectationBuilder, Family, GreKeys, Health, Helper, Icmp, Icmpv6, Key,
-    LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Overrun,
-    Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange,
-    TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
+    EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
+    ExpectKey, ExpectMask, ExpectNat, Expectation, ExpectationBuilder, Family, Format, GreKeys,
+    Health, Helper, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange,
+    NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust,
+    Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown,
+    Update, UpdateBuilder, Zone,
 };
 pub use model::{
     DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,

@@ -18,7 +18,8 @@ use crate::error::Result;
 /// [`build`](EntryBuilder::build) gives a [`NewEntry`](super::NewEntry) that can be created.
 ///
 /// Printed, an entry is the line that conntrack(8) prints, and [`str::parse`] reads such a line.
-/// `{:#}` adds the family in front and the id, as `conntrack -o extended,id` does.
+/// `{:#}` adds the family in front and the id, as `conntrack -o extended,id` does. [`Entry::display`]
+/// gives its other formats.
 ///
 /// ```
 /// use ctnetlink::{Entry, Status, TcpState, Zone};

@@ -18,6 +18,7 @@ mod handle;
 mod interop;
 mod line;
 mod netns;
+mod output;
 mod policies;
 mod protocols;
 mod review;

@@ -1,121 +1,17 @@
-//! The line of conntrack(8): an entry as text, and back.
+//! The line of conntrack(8), read.
 //!
-//! ```text
-//! PROTOCOL NUMBER [TIMEOUT] [STATE] TUPLE [COUNTERS] [[UNREPLIED]] TUPLE [COUNTERS] [[ASSURED]] [mark=] [zone=] [use=]
-//! ```
-//! What differs from conntrack(8): it prints a zero where the kernel said nothing, while an entry
-//! whose ports the kernel does not track has no `sport=0 dport=0` here, and a missing state is left
-//! out. Moments in time and names of labels, which depend on when and where the line is printed, are
-//! read over and not written.
+//! Moments in time and names of labels, which depend on when and where a line was printed, are read
+//! over.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{
-    Counters, DccpInfo, DccpState, Entry, EntryZone, Family, GreKeys, Icmp, Icmpv6, Layer4, Ports,
-    ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
-};
+use super::unescape;
 use crate::error::{Error, Result};
-
-struct TupleText<'a>(&'a Tuple);
-
-impl fmt::Display for TupleText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " src={} dst={}", self.0.src(), self.0.dst())?;
-        match self.0.layer4 {
-            Layer4::Gre(keys) => {
-                write!(f, " srckey={:#x} dstkey={:#x}", keys.src, keys.dst)
-            }
-            layer4 => {
-                if let Some(ports) = layer4.ports() {
-                    write!(f, " sport={} dport={}", ports.src, ports.dst)?;
-                }
-                if let Some((kind, code, id)) = self.0.icmp_fields() {
-                    write!(f, " type={kind} code={code} id={id}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-struct CountersText(Option<Counters>);
-
-impl fmt::Display for CountersText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(counters) => write!(f, " packets={} bytes={}", counters.packets, counters.bytes),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            let number = match self.family() {
-                Family::Ipv4 => 2,
-                Family::Ipv6 => 10,
-            };
-            write!(f, "{:<8} {number} ", self.family())?;
-        }
-        let protocol = self.protocol();
-        write!(
-            f,
-            "{:<8} {}",
-            protocol.name().unwrap_or("unknown"),
-            protocol.number()
-        )?;
-        if let Some(timeout) = self.timeout {
-            write!(f, " {timeout}")?;
-        }
-        if let Some(state) = self.proto_info.as_ref().and_then(ProtoInfo::state_name) {
-            write!(f, " {state}")?;
-        }
-        write!(f, "{}", TupleText(&self.orig))?;
-        if let EntryZone::Orig(zone) = self.zone {
-            write!(f, " zone-orig={zone}")?;
-        }
-        write!(f, "{}", CountersText(self.orig_counters))?;
-        let has = |bits| self.status.is_some_and(|status| status.contains(bits));
-        if self.status.is_some() && !has(Status::SEEN_REPLY) {
-            f.write_str(" [UNREPLIED]")?;
-        }
-        write!(f, "{}", TupleText(&self.reply))?;
-        if let EntryZone::Reply(zone) = self.zone {
-            write!(f, " zone-reply={zone}")?;
-        }
-        write!(f, "{}", CountersText(self.reply_counters))?;
-        if has(Status::HW_OFFLOAD) {
-            f.write_str(" [HW_OFFLOAD]")?;
-        } else if has(Status::OFFLOAD) {
-            f.write_str(" [OFFLOAD]")?;
-        } else if has(Status::ASSURED) {
-            f.write_str(" [ASSURED]")?;
-        }
-        if let Some(mark) = self.mark {
-            write!(f, " mark={mark}")?;
-        }
-        if let Some(context) = self.security_context() {
-            write!(f, " secctx={context}")?;
-        }
-        match self.zone {
-            EntryZone::Both(zone) if !zone.is_default() => write!(f, " zone={zone}")?,
-            _ => {}
-        }
-        if let Some(helper) = self.helper() {
-            write!(f, " helper={helper}")?;
-        }
-        if let Some(uses) = self.use_count {
-            write!(f, " use={uses}")?;
-        }
-        if let (true, Some(id)) = (f.alternate(), self.id) {
-            write!(f, " id={id}")?;
-        }
-        Ok(())
-    }
-}
+use crate::model::{
+    Addresses, Counters, DccpInfo, DccpState, Entry, EntryZone, GreKeys, Icmp, Icmpv6, Layer4,
+    Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
+};
 
 /// What was read of one direction so far.
 #[derive(Default)]
@@ -181,11 +77,11 @@ impl Half {
         };
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => Ok(Tuple {
-                addresses: super::Addresses::V4 { src, dst },
+                addresses: Addresses::V4 { src, dst },
                 layer4,
             }),
             (IpAddr::V6(src), IpAddr::V6(dst)) => Ok(Tuple {
-                addresses: super::Addresses::V6 { src, dst },
+                addresses: Addresses::V6 { src, dst },
                 layer4,
             }),
             _ => Err(refuse.at(
@@ -263,7 +159,7 @@ fn state(protocol: Protocol, word: &str) -> Option<ProtoInfo> {
     }
 }
 
-/// Reads what [`Display`](fmt::Display) and conntrack(8) write, plain and extended. A line tells of
+/// Reads what [`Display`](std::fmt::Display) and conntrack(8) write, plain and extended. A line tells of
 /// the status only whether an answer was seen and whether the entry is assured or offloaded. Read
 /// over: `delta-time=`, `[start=..]`, `[stop=..]`, `labels=`.
 impl FromStr for Entry {
@@ -372,8 +268,8 @@ impl FromStr for Entry {
                         "packets" => half.packets.replace(refuse.number(word, value)?).is_some(),
                         "bytes" => half.bytes.replace(refuse.number(word, value)?).is_some(),
                         "mark" => mark.replace(refuse.number(word, value)?).is_some(),
-                        "helper" => rare.helper.replace(value.parse()?).is_some(),
-                        "secctx" => rare.secctx.replace(value.to_owned()).is_some(),
+                        "helper" => rare.helper.replace(unescape(value).parse()?).is_some(),
+                        "secctx" => rare.secctx.replace(unescape(value)).is_some(),
                         // How long ago the flow began: no moment in time can be told from it.
                         // Names of labels mean what the printing host's connlabel.conf says.
                         "delta-time" | "labels" => false,
