@@ -64,6 +64,11 @@ pub use ops::{
 };
 pub use wire::EntryRef;
 
+/// What `tests/fuzz` feeds with bytes.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use wire::fuzzing;
+
 /// The programs in the README and the guide are compiled, and run where they can.
 #[cfg(doctest)]
 mod documents {

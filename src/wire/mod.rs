@@ -14,6 +14,8 @@ mod entry;
 mod entry_ref;
 mod event;
 mod expect;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(feature = "interop")]
 mod interop;
 mod malformed;

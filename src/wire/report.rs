@@ -12,12 +12,26 @@ use super::attr::{
     CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP, CTA_TUPLE_MASTER, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY,
     CTA_USE,
 };
+#[cfg(any(test, fuzzing))]
+use super::attr::{
+    CTA_EXPECT_CLASS, CTA_EXPECT_FLAGS, CTA_EXPECT_FN, CTA_EXPECT_HELP_NAME, CTA_EXPECT_ID,
+    CTA_EXPECT_MASK, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_NAT_DIR, CTA_EXPECT_NAT_TUPLE,
+    CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE, CTA_EXPECT_ZONE, CTA_IP_V4_DST, CTA_IP_V4_SRC,
+    CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT,
+    CTA_TIMEOUT_DATA, CTA_TIMEOUT_L3PROTO, CTA_TIMEOUT_L4PROTO, CTA_TIMEOUT_NAME, CTA_TIMEOUT_USE,
+    CTA_TUPLE_IP, CTA_TUPLE_PROTO,
+};
 use super::entry::{encode_zone, orig_only, reply_only};
 use super::reader::{HEADER, split};
 use super::writer::Writer;
 use super::{protoinfo, rare, tuple};
 use crate::error::{Error, Result};
 use crate::model::{Counters, Entry, Rare, Unknown};
+#[cfg(any(test, fuzzing))]
+use {
+    crate::model::{Addresses, Direction, ExpectNat, Expectation, Layer4, Ports, Timeouts, Tuple},
+    std::net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// The attributes of the kernel's report of an entry.
 ///
@@ -26,6 +40,139 @@ use crate::model::{Counters, Entry, Rare, Unknown};
 pub(crate) fn encode_report(entry: &Entry) -> Result<Vec<u8>> {
     let known = Writer::alone(|w| encode(w, entry))?;
     with_unknown(known, entry.unknown())
+}
+
+/// The attributes of the kernel's report of an expectation (`ctnetlink_exp_dump_expect`).
+///
+/// # Errors
+/// As [`encode_report`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn encode_expectation_report(expectation: &Expectation) -> Result<Vec<u8>> {
+    let known = Writer::alone(|w| {
+        tuple::encode(w, CTA_EXPECT_TUPLE, &expectation.tuple, None);
+        encode_mask(w, expectation);
+        tuple::encode(w, CTA_EXPECT_MASTER, &expectation.master, None);
+        if let Some(nat) = expectation.nat {
+            let saved = saved(&expectation.master, nat);
+            w.nest(CTA_EXPECT_NAT, |w| {
+                w.be32(
+                    CTA_EXPECT_NAT_DIR,
+                    u32::from(nat.direction == Direction::Reply),
+                );
+                tuple::encode(w, CTA_EXPECT_NAT_TUPLE, &saved, None);
+            });
+        }
+        for (kind, number) in [
+            (CTA_EXPECT_TIMEOUT, expectation.timeout),
+            (CTA_EXPECT_ID, expectation.id),
+            (
+                CTA_EXPECT_FLAGS,
+                expectation.flags.map(|flags| flags.bits()),
+            ),
+            (CTA_EXPECT_CLASS, expectation.class),
+        ] {
+            if let Some(number) = number {
+                w.be32(kind, number);
+            }
+        }
+        if let Some(helper) = expectation.helper {
+            w.text(CTA_EXPECT_HELP_NAME, helper.as_str());
+        }
+        if let Some(function) = &expectation.function {
+            w.text(CTA_EXPECT_FN, function);
+        }
+        if let Some(zone) = expectation.zone {
+            w.be16(CTA_EXPECT_ZONE, zone.get());
+        }
+    })?;
+    with_unknown(known, &expectation.unknown)
+}
+
+/// Of the destination every bit is set.
+#[cfg(any(test, fuzzing))]
+fn encode_mask(w: &mut Writer<'_>, expectation: &Expectation) {
+    let mask = expectation.mask;
+    w.nest(CTA_EXPECT_MASK, |w| {
+        w.nest(CTA_TUPLE_IP, |w| match mask.src {
+            Some(IpAddr::V4(src)) => {
+                w.put(CTA_IP_V4_SRC, src.octets());
+                w.put(CTA_IP_V4_DST, [0xff; 4]);
+            }
+            Some(IpAddr::V6(src)) => {
+                w.put(CTA_IP_V6_SRC, src.octets());
+                w.put(CTA_IP_V6_DST, [0xff; 16]);
+            }
+            None => {}
+        });
+        w.nest(CTA_TUPLE_PROTO, |w| {
+            w.put(CTA_PROTO_NUM, [expectation.tuple.protocol().number()]);
+            if let Some(port) = mask.src_port {
+                w.be16(CTA_PROTO_SRC_PORT, port);
+                w.be16(CTA_PROTO_DST_PORT, u16::MAX);
+            }
+        });
+    });
+}
+
+/// What the kernel keeps of a translation, with the protocol of the master.
+#[cfg(any(test, fuzzing))]
+fn saved(master: &Tuple, nat: ExpectNat) -> Tuple {
+    let ports = Ports {
+        src: nat.port,
+        dst: 0,
+    };
+    Tuple {
+        addresses: match nat.address {
+            IpAddr::V4(src) => Addresses::V4 {
+                src,
+                dst: Ipv4Addr::UNSPECIFIED,
+            },
+            IpAddr::V6(src) => Addresses::V6 {
+                src,
+                dst: Ipv6Addr::UNSPECIFIED,
+            },
+        },
+        layer4: match master.layer4 {
+            Layer4::Udp(_) => Layer4::Udp(ports),
+            Layer4::UdpLite(_) => Layer4::UdpLite(ports),
+            Layer4::Sctp(_) => Layer4::Sctp(ports),
+            Layer4::Dccp(_) => Layer4::Dccp(ports),
+            _ => Layer4::Tcp(ports),
+        },
+    }
+}
+
+/// The attributes of the kernel's report of a time-out policy (`ctnl_timeout_fill_info`), or, without
+/// a name, of the defaults of a protocol (`cttimeout_default_fill_info`).
+///
+/// # Errors
+/// As [`encode_report`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn encode_policy_report(
+    name: Option<&str>,
+    family: u16,
+    timeouts: &Timeouts,
+    use_count: Option<u32>,
+    unknown: &[Unknown],
+) -> Result<Vec<u8>> {
+    let known = Writer::alone(|w| {
+        if let Some(name) = name {
+            w.text(CTA_TIMEOUT_NAME, name);
+        }
+        w.be16(CTA_TIMEOUT_L3PROTO, family);
+        w.put(CTA_TIMEOUT_L4PROTO, [timeouts.protocol().number()]);
+        if let Some(uses) = use_count {
+            w.be32(CTA_TIMEOUT_USE, uses);
+        }
+        w.nest(CTA_TIMEOUT_DATA, |w| {
+            for (kind, seconds) in (1..).zip(&timeouts.states) {
+                if let Some(seconds) = seconds {
+                    w.be32(kind, *seconds);
+                }
+            }
+        });
+    })?;
+    with_unknown(with_unknown(known, unknown)?, &timeouts.unknown)
 }
 
 /// With the attributes that nobody knows back in their places: each behind what its nest has.
