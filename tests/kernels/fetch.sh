@@ -94,7 +94,7 @@ packages_of() { # VERSION
 }
 
 # The image, and the modules that have to do with networks: /lib or /usr/lib, compressed or not.
-parts='^\./(boot/vmlinuz-[^/]+|(usr/)?lib/modules/[^/]+/(vmlinuz|modules\.(order|builtin[^/]*)|kernel/(net|lib|crypto|arch|drivers/net/[^/]+\.ko).*[^/]))$'
+parts='^\./(boot/vmlinuz-[^/]+|(usr/)?lib/modules/[^/]+/(vmlinuz|modules\.(order|builtin[^/]*)|kernel/((net|lib|crypto|arch)/.*[^/]|drivers/net/[^/]+\.ko[^/]*)))$'
 for wanted in "${missing[@]}"; do
     if [ "$wanted" = newest ]; then
         version=$(tail -n 1 <<<"$versions")
