@@ -139,8 +139,10 @@ fn the_library_prints_nothing_and_starts_nothing() {
 #[test]
 fn no_unwrap_on_the_way() {
     for (path, text) in sources("src") {
-        if path.components().any(|part| part.as_os_str() == "tests")
-            || ["script.rs", "tests.rs"]
+        if path
+            .components()
+            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "fixtures")
+            || ["script.rs", "tests.rs", "fixtures.rs"]
                 .iter()
                 .any(|name| path.ends_with(name))
         {
