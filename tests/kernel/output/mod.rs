@@ -4,6 +4,7 @@
 //! differs on purpose, with the reason.
 
 mod events;
+mod fixtures;
 mod oracle;
 
 use std::io::Write;
