@@ -14,7 +14,8 @@ mod entry;
 mod entry_ref;
 mod event;
 // Headers and labels are in the byte order of the machine that they were captured on.
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
+#[cfg(target_endian = "little")]
 mod fixtures;
 mod malformed;
 mod message;
