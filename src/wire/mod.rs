@@ -19,7 +19,8 @@ pub mod fuzzing;
 #[cfg(feature = "interop")]
 mod interop;
 // Headers and labels are in the byte order of the machine that they were captured on.
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
+#[cfg(target_endian = "little")]
 mod fixtures;
 mod malformed;
 mod message;

@@ -12,7 +12,7 @@
 #   -e NAME=VALUE sets a variable of the environment
 #   -o DIRECTORY  brings here what the program leaves in /out
 #   -d DIRECTORY  runs the program in this directory, which is made if nothing brings it
-#   -m MIB        memory, default 1024
+#   -m MIB        memory, default 2048: with less than a GiB conntrack has a small table
 #   -c CPUS       default 2
 #   -a WORDS      adds to the kernel's command line
 #   -t SECONDS    gives up after so long, default 900
@@ -25,7 +25,7 @@ usage() { printf 'tests/kernels/boot.sh: %s\n' "$*" >&2; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 store=${CTNETLINK_KERNELS:-$here/../../target/kernels}
-programs=() files=() variables=() out='' directory=/ memory=1024 cpus=2 append='' seconds=900
+programs=() files=() variables=() out='' directory=/ memory=2048 cpus=2 append='' seconds=900
 while getopts w:f:e:o:d:m:c:a:t: option; do
     case $option in
         w) programs+=("$OPTARG") ;;
@@ -139,7 +139,7 @@ mkdir -p "$root/$directory"
     done
     echo "cd ${directory@Q}"
     echo "exec /program ${*@Q}"
-} >"$root/run"
+} >"$root/command"
 { cat "$base"; pack "$root"; } >"$work/initrd"
 
 # Consoles: the kernel's own, the program's output, and a line by which files come back.
