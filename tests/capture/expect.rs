@@ -213,7 +213,7 @@ pub(crate) fn requested(store: &mut Store) {
                 ..More::default()
             },
         );
-        // PERMANENT and USERSPACE.
+        // PERMANENT, and USERSPACE, which the kernel takes away again.
         one(
             "flags",
             " with flags and class",
