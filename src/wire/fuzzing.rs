@@ -17,7 +17,7 @@ use super::{
     EntryRef, decode_count, decode_cpu_stats, decode_event, decode_expect_cpu_stats,
     decode_expectation,
 };
-use crate::model::{Entry, Expectation, Rare, Unknown};
+use crate::model::{Entry, Expectation, Format, Rare, Unknown};
 
 fn with_header(attributes: &[u8]) -> Vec<u8> {
     [&[0; 4], attributes].concat()
@@ -56,17 +56,22 @@ pub fn entry(bytes: &[u8]) {
 }
 
 fn survives(entry: Entry) {
-    if let Ok(read) = entry.to_string().parse::<Entry>() {
-        assert_eq!(read.to_string(), entry.to_string());
+    // A line says the protocol once, so it cannot tell of two.
+    let (orig, reply) = (entry.orig(), entry.reply());
+    if (orig.protocol(), orig.family()) == (reply.protocol(), reply.family()) {
+        let line = entry.to_string();
+        if let Ok(read) = line.parse::<Entry>() {
+            assert_eq!(read.to_string(), line);
+        }
     }
-    for format in [
-        crate::Format::Plain,
-        crate::Format::Extended,
-        crate::Format::Save,
-        crate::Format::Xml,
-    ] {
-        let _ = entry.display(format).id(true).timestamps(true).to_string();
-    }
+    // One format a time: they take longer than all the rest.
+    let format = match entry.id.unwrap_or(0) % 4 {
+        0 => Format::Plain,
+        1 => Format::Extended,
+        2 => Format::Save,
+        _ => Format::Xml,
+    };
+    let _ = entry.display(format).id(true).timestamps(true).to_string();
     let _ = entry.to_new();
     let again = with_header(&encode_report(&entry).unwrap());
     let again = EntryRef::decode(&again).unwrap().try_entry().unwrap();

@@ -30,8 +30,10 @@ pub(super) fn decode(
         CTA_LABELS if rare.labels.is_none() => rare.labels = Some(labels(attrs, attr)?),
         CTA_TIMESTAMP => {
             let (start, stop) = timestamps(attrs.nested(attr), unknowns)?;
-            let stamps = rare.timestamps.get_or_insert_default();
-            (stamps.start, stamps.stop) = (stamps.start.or(start), stamps.stop.or(stop));
+            if start.or(stop).is_some() {
+                let stamps = rare.timestamps.get_or_insert_default();
+                (stamps.start, stamps.stop) = (stamps.start.or(start), stamps.stop.or(stop));
+            }
         }
         CTA_TIMESTAMP_EVENT => {
             let event = attrs.be64(attr)?;

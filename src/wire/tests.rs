@@ -249,6 +249,19 @@ fn nested(kinds: &[u16], inside: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Time stamps that say nothing are none.
+#[test]
+fn an_empty_nest_of_time_stamps_is_absent() {
+    let new = Entry::udp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+    let new = new.timeout(Duration::from_secs(9)).build().unwrap();
+    let padding = [4, 0, 3, 0];
+    for inside in [&[][..], &padding] {
+        let bytes = [payload(&new), nested(&[20], inside)].concat();
+        let entry = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
+        assert_eq!(entry.timestamps(), None);
+    }
+}
+
 /// In every nest of an entry, an attribute of a later kernel is kept with its path and fails nothing.
 #[test]
 fn unknown_attributes_are_kept_at_any_depth() {
