@@ -169,6 +169,21 @@ impl<'a> Expectations<'a> {
         Ok(self.delete_each(all.iter().map(|one| one.key(zone)), None))
     }
 
+    /// The expectations of all masters that have this helper, in every zone, which is known of each.
+    /// The table is walked once for the masters.
+    ///
+    /// # Errors
+    /// When the masters or their expectations cannot be listed, and when the walk may have missed
+    /// masters.
+    #[doc(alias = "CTA_EXPECT_HELP_NAME")]
+    pub fn list_by_helper(&self, helper: Helper) -> Result<Vec<Expectation>> {
+        let (found, missed) = self.by_helper(helper)?;
+        if missed {
+            return Err(incomplete(Operation::ListExpectations));
+        }
+        Ok(found)
+    }
+
     /// Deletes the expectations of all masters that have this helper, in every zone, each by its
     /// tuple, zone and id. The table is walked once for the masters.
     ///
@@ -176,6 +191,16 @@ impl<'a> Expectations<'a> {
     /// When the masters or their expectations cannot be listed. What came of each is in the batch;
     /// [`Batch::stopped`] also says when masters may have been missed.
     pub fn delete_by_helper(&self, helper: Helper) -> Result<Batch> {
+        let (found, missed) = self.by_helper(helper)?;
+        let stopped = missed.then(|| incomplete(Operation::DeleteExpectation));
+        let keys = found
+            .iter()
+            .filter_map(|one| one.zone.map(|zone| one.key(zone)));
+        Ok(self.delete_each(keys, stopped))
+    }
+
+    /// Also whether masters may have been missed.
+    fn by_helper(self, helper: Helper) -> Result<(Vec<Expectation>, bool)> {
         let mut masters: Vec<Key> = Vec::new();
         let visited = super::visit(self.0, &Filter::new(), |entry| {
             match entry.helper() {
@@ -191,28 +216,22 @@ impl<'a> Expectations<'a> {
         if let Some(error) = visited.stopped {
             return Err(error);
         }
-        let mut keys = Vec::new();
+        let mut found = Vec::new();
+        let mut missed = visited.incomplete || visited.malformed > 0;
         for master in masters {
-            let zone = master.entry_zone().zone();
             match self.list_of(master) {
-                Ok(list) => {
-                    for one in list {
-                        keys.push(one?.key(zone));
+                Ok(mut list) => {
+                    for one in list.by_ref() {
+                        found.push(one?);
                     }
+                    missed |= list.is_incomplete();
                 }
                 // It has ended, and its expectations with it.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        let missed = visited.incomplete || visited.malformed > 0;
-        let stopped = missed.then(|| {
-            Error::unknown(
-                Operation::DeleteExpectation,
-                "the walk of the table was incomplete: expectations of masters that it missed are left",
-            )
-        });
-        Ok(self.delete_each(keys.into_iter(), stopped))
+        Ok((found, missed))
     }
 
     fn delete_each(
@@ -245,6 +264,13 @@ impl<'a> Expectations<'a> {
             acknowledged(self.0, link, operation, wire::flush_expectations)
         })
     }
+}
+
+fn incomplete(operation: Operation) -> Error {
+    Error::unknown(
+        operation,
+        "the walk of the table was incomplete: expectations of masters that it missed are left out",
+    )
 }
 
 /// The tuple by which the kernel finds an entry in its zone: of a zone that holds in one direction,

@@ -245,6 +245,14 @@ fn masters_and_helpers_are_told_apart() {
     assert_eq!(expectations.list_of(&plain).unwrap().count(), 0);
 
     make(expect(&ftp, 20_000));
+    let mut listed_by_helper: Vec<_> = expectations
+        .list_by_helper(Helper::FTP)
+        .unwrap()
+        .iter()
+        .map(|one| (one.tuple().dst_port().unwrap(), one.zone().unwrap().get()))
+        .collect();
+    listed_by_helper.sort_unstable();
+    assert_eq!(listed_by_helper, [(20_000, 5), (20_001, 0), (20_002, 0)]);
     let by_helper = expectations.delete_by_helper(Helper::FTP).unwrap();
     assert_eq!(by_helper.into_result().unwrap(), 3);
     assert_eq!(ports(&ct), [20_003]);
