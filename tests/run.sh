@@ -50,6 +50,14 @@ cargo fmt --check
 
 step "clippy"
 cargo clippy --locked --all-targets --all-features -- -D warnings
+# Each feature alone, and none: what one needs must not come from another.
+cargo clippy --locked --no-default-features -- -D warnings
+features=$(sed -n '/^\[features\]$/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
+[ -n "$features" ] || fail "no features found in Cargo.toml"
+for feature in $features; do
+    echo "feature $feature alone"
+    cargo clippy --locked --no-default-features --features "$feature" -- -D warnings
+done
 
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features

@@ -6,6 +6,8 @@ mod builder;
 mod counters;
 mod entry;
 mod event;
+#[cfg(feature = "serde")]
+pub(crate) mod json;
 mod key;
 mod labels;
 mod line;

@@ -1,0 +1,293 @@
+//! What cannot be constructed cannot be read, and the error names the field.
+
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
+
+use super::super::*;
+
+fn refused<T: DeserializeOwned + Debug>(text: &str, want: &str) {
+    let error = serde_json::from_str::<T>(text).unwrap_err().to_string();
+    assert!(error.starts_with(want), "{text}\n  {error}\n  {want}");
+    // With a position, as the parser gives it.
+    assert!(error.contains(" at line 1 column "), "{error}");
+}
+
+#[test]
+fn zones_in_the_words_of_their_conversions() {
+    let expected = "expected a number from 0 to 65535";
+    refused::<Zone>("70000", &format!("zone \"70000\": too large; {expected}"));
+    refused::<Zone>("-1", &format!("zone \"-1\": negative; {expected}"));
+    refused::<Zone>(
+        "\"5\"",
+        "invalid type: string \"5\", expected a zone as a number",
+    );
+    refused::<Zone>("1.5", "invalid type: floating point");
+    refused::<EntryZone>(
+        "{\"zone\":70000}",
+        &format!("zone: zone \"70000\": too large; {expected}"),
+    );
+    refused::<EntryZone>("{}", "missing field `zone`");
+    refused::<EntryZone>(
+        "{\"zone\":5,\"zone_direction\":\"both\"}",
+        "zone_direction: direction \"both\": not known; expected one of: orig reply",
+    );
+}
+
+#[test]
+fn tuples_by_the_rules_of_their_constructors() {
+    let tuple = |fields: &str| format!("{{\"protocol\":\"tcp\",{fields}}}");
+    let ends = "\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\"";
+    for (text, want) in [
+        (
+            tuple("\"src\":\"10.0.0.1\",\"dst\":\"::1\",\"src_port\":1,\"dst_port\":2"),
+            "tuple \"10.0.0.1 to ::1\": the addresses are of two families",
+        ),
+        (tuple(ends), "missing field `src_port`"),
+        (
+            tuple(&format!("{ends},\"src_port\":1")),
+            "missing field `dst_port`",
+        ),
+        (
+            tuple(&format!("{ends},\"src_port\":1,\"dst_port\":65536")),
+            "dst_port: invalid value: integer `65536`, expected a number from 0 to 65535",
+        ),
+        (
+            tuple(&format!(
+                "{ends},\"src_port\":1,\"dst_port\":2,\"src_key\":1,\"dst_key\":2"
+            )),
+            "tuple \"tcp\": has fields of another protocol",
+        ),
+        (
+            tuple(&format!("{ends},\"sport\":1")),
+            "unknown field `sport`, expected one of `protocol`",
+        ),
+        (
+            tuple(&format!("{ends},\"src\":\"1.1.1.1\"")),
+            "duplicate field `src`",
+        ),
+        (
+            tuple("\"src\":\"10.0.0.256\""),
+            "src: address \"10.0.0.256\": not an address",
+        ),
+        (
+            tuple("\"src\":\"fe80::1%eth0\""),
+            "src: address \"fe80::1%eth0\": not an address",
+        ),
+        (
+            tuple("\"src\":null"),
+            "src: invalid type: null, expected an address as a string",
+        ),
+        (format!("{{{ends}}}"), "missing field `protocol`"),
+        (
+            format!("{{\"protocol\":\"ospf\",{ends}}}"),
+            "protocol: protocol \"ospf\": neither",
+        ),
+        (
+            format!("{{\"protocol\":256,{ends}}}"),
+            "protocol: invalid value: integer `256`, expected a protocol's name, or its number",
+        ),
+        (
+            format!("{{\"protocol\":\"icmp\",{ends},\"type\":3,\"code\":0,\"id\":1}}"),
+            "ICMP type \"3\": has no answer",
+        ),
+        (
+            format!("{{\"protocol\":\"icmpv6\",{ends},\"type\":128,\"code\":0,\"id\":1}}"),
+            "tuple \"icmpv6 10.0.0.1 to 10.0.0.2\": ICMPv6 between IPv4 addresses",
+        ),
+        (
+            format!("{{\"protocol\":\"icmp\",{ends}}}"),
+            "missing field `type`",
+        ),
+        (
+            format!("{{\"protocol\":\"icmp\",{ends},\"type\":8,\"code\":0}}"),
+            "missing field `id`",
+        ),
+    ] {
+        refused::<Tuple>(&text, want);
+        // Where the same is part of a key, its place is in front.
+        let inner = text.replace("\"protocol\":\"tcp\",", "");
+        if inner != text && !want.starts_with("missing field `protocol") {
+            let key = format!("{{\"protocol\":\"tcp\",\"orig\":{inner}}}");
+            refused::<Key>(&key, &format!("orig: {want}"));
+        }
+    }
+}
+
+#[test]
+fn new_entries_by_the_rules_of_their_builder() {
+    let entry = |rest: &str| {
+        format!(
+            "{{\"protocol\":\"udp\",\"orig\":{{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\
+             \"src_port\":1,\"dst_port\":2}}{rest}}}"
+        )
+    };
+    assert!(serde_json::from_str::<NewEntry>(&entry(",\"timeout\":60")).is_ok());
+    for (rest, want) in [
+        ("", "entry \"udp      17 "),
+        (",\"timeout\":2147484", "time-out \"2147484s\": too long"),
+        (
+            ",\"timeout\":-1",
+            "timeout: invalid value: integer `-1`, expected a number from 0",
+        ),
+        (
+            ",\"timeout\":60,\"status\":[\"DYING\"]",
+            "entry \"DYING\": these status bits cannot be set",
+        ),
+        (
+            ",\"timeout\":60,\"status\":[\"assured\"]",
+            "status: status \"assured\": no such bit",
+        ),
+        (
+            ",\"timeout\":60,\"status\":\"ASSURED\"",
+            "status: invalid type: string",
+        ),
+        (
+            ",\"timeout\":60,\"tcp\":{\"state\":\"ESTABLISHED\"}",
+            "entry \"tcp state for udp\"",
+        ),
+        (
+            ",\"timeout\":60,\"tcp\":{\"sate\":\"ESTABLISHED\"}",
+            "tcp: unknown field `sate`",
+        ),
+        (
+            ",\"timeout\":60,\"tcp\":{\"state\":\"OPEN\"}",
+            "tcp: state: TCP state \"OPEN\": no such state",
+        ),
+        (
+            ",\"timeout\":60,\"tcp\":{},\"sctp\":{\"state\":1}",
+            "state \"\": of several protocols",
+        ),
+        (
+            ",\"timeout\":60,\"tcp\":{\"orig_flags_mask\":[]}",
+            "tcp: missing field `orig_flags`",
+        ),
+        (",\"timeout\":60,\"id\":7", "unknown field `id`"),
+        (
+            ",\"timeout\":60,\"family\":\"ipv6\"",
+            "family \"ipv6\": the addresses are of another",
+        ),
+        (
+            ",\"timeout\":60,\"zone_direction\":\"orig\"",
+            "missing field `zone`",
+        ),
+        (",\"timeout\":60,\"zone\":null", "zone: invalid type: null"),
+        (
+            ",\"timeout\":60,\"helper\":\"\"",
+            "entry \"\": not a helper's name",
+        ),
+        (
+            ",\"timeout\":60,\"labels\":[1,128]",
+            "labels: label \"128\": too large",
+        ),
+        (
+            ",\"timeout\":60,\"labels\":[999]",
+            "labels: label \"999\": too large",
+        ),
+        (
+            ",\"timeout\":60,\"labels\":[-1]",
+            "labels: invalid value: integer `-1`",
+        ),
+        (
+            ",\"timeout\":60,\"nat_src\":{\"addresses\":\"::1\"}",
+            "NAT range \"::1\": of another family",
+        ),
+        (
+            ",\"timeout\":60,\"nat_src\":{\"addresses\":\"::2-::1\"}",
+            "nat_src: NAT range \"::2-::1\"",
+        ),
+        (
+            ",\"timeout\":60,\"nat_src\":{\"addresses\":\"::1\",\"ports\":\"2-1\"}",
+            "nat_src: NAT ports \"2-1\": the first port is greater",
+        ),
+        (
+            ",\"timeout\":60,\"nat_src\":{\"addresses\":\"::1\",\"ports\":\"1-+2\"}",
+            "nat_src: ports: ports \"1-+2\": not a range of ports",
+        ),
+        (
+            ",\"timeout\":60,\"reply\":{\"protocol\":\"tcp\",\"src\":\"1.1.1.1\",\"dst\":\"1.1.1.2\",\
+             \"src_port\":1,\"dst_port\":2}",
+            "reply \"tcp\": of another protocol than the entry",
+        ),
+    ] {
+        refused::<NewEntry>(&entry(rest), want);
+    }
+}
+
+#[test]
+fn other_inputs() {
+    refused::<Update>("{}", "update \"\": changes nothing");
+    refused::<Update>("{\"mark\":null}", "mark: invalid type: null");
+    refused::<Update>(
+        "{\"mark\":\"0x1ff/0xff\"}",
+        "mark: mark \"0x1ff/0xff\": the bits 0x100",
+    );
+    refused::<Update>(
+        "{\"mark\":4294967296}",
+        "mark: invalid value: integer `4294967296`",
+    );
+    refused::<Update>(
+        "{\"status\":[\"CONFIRMED\"]}",
+        "status \"CONFIRMED\": these status bits",
+    );
+    refused::<Update>(
+        "{\"labels\":{\"mask\":\"all\"}}",
+        "labels: missing field `labels`",
+    );
+    refused::<Update>(
+        "{\"labels\":{\"labels\":[],\"mask\":\"none\"}}",
+        "labels: mask: invalid value",
+    );
+    refused::<Update>(
+        "{\"time_out\":5}",
+        "unknown field `time_out`, expected one of `timeout`",
+    );
+    refused::<Update>(
+        "[5]",
+        "invalid type: sequence, expected an update as an object",
+    );
+    let end = "{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\"src_port\":1,\"dst_port\":2}";
+    let both = format!("{{\"protocol\":\"udp\",\"orig\":{end},\"reply\":{end}}}");
+    refused::<Key>(&both, "key \"orig and reply\": two tuples");
+    refused::<Key>("{\"protocol\":\"udp\"}", "missing field `orig`");
+    refused::<LabelNames>(
+        "{\"128\":\"a\"}",
+        "label names \"128 a\": line 1: not a label's number",
+    );
+    refused::<LabelNames>("{\"1\":\"a\\n2 b\"}", "label name \"a\\n2 b\": not a name");
+    refused::<LabelNames>(
+        "{\"1\":\"a\",\"2\":\"a\"}",
+        "label names \"2 a\": line 2: given twice",
+    );
+    refused::<EventGroups>("[\"NEW\"]", "event groups \"NEW\": no such bit");
+    refused::<EventsMode>(
+        "\"maybe\"",
+        "events mode \"maybe\": not known; expected one of: off on auto",
+    );
+}
+
+#[test]
+fn reports() {
+    let entry = "\"protocol\":\"udp\",\"orig\":{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\"},\
+                 \"reply\":{\"src\":\"10.0.0.2\",\"dst\":\"10.0.0.1\"}";
+    let plain: Entry = serde_json::from_str(&format!("{{{entry}}}")).unwrap();
+    let nulls = format!("{{\"event\":null,\"mark\":null,\"tcp\":null,\"new\":[{{}}],{entry}}}");
+    assert_eq!(serde_json::from_str::<Entry>(&nulls).unwrap(), plain);
+    refused::<Entry>("{\"protocol\":\"udp\"}", "missing field `orig`");
+    refused::<Event>(&format!("{{{entry}}}"), "missing field `event`");
+    refused::<Event>(
+        &format!("{{\"event\":\"renew\",{entry}}}"),
+        "event \"renew\": not known; expected new, update, destroy or overrun",
+    );
+    refused::<Event>("{\"event\":\"overrun\"}", "missing field `times`");
+    refused::<Counters>("{\"packets\":1}", "missing field `bytes`");
+    refused::<Counters>("{\"packets\":1,\"packets\":1}", "duplicate field `packets`");
+    refused::<Unknown>(
+        "{\"path\":[1],\"value\":\"0\"}",
+        "value: bytes \"0\": not hexadecimal",
+    );
+    refused::<Unknown>(
+        "{\"path\":[1],\"value\":\"0g\"}",
+        "value: bytes \"0g\": not hexadecimal",
+    );
+}
