@@ -88,7 +88,7 @@ executable() {
 }
 
 step "kernel tests, $(uname -r)"
-kernel=$(executable test --no-run --test kernel) || fail "cannot build the kernel tests"
+kernel=$(executable test --all-features --no-run --test kernel) || fail "cannot build the kernel tests"
 [ -x "$kernel" ] || fail "cannot build the kernel tests"
 if [ "$(id -u)" = 0 ]; then
     "$kernel"

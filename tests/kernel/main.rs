@@ -15,6 +15,8 @@ mod errors;
 mod events;
 mod handle;
 mod interop;
+#[cfg(feature = "serde")]
+mod json;
 mod line;
 mod netns;
 mod protocols;

@@ -5,8 +5,8 @@
 //! nothing of it. Written by hand rather than derived, so that errors begin with the field's name,
 //! and so that reports and inputs can have rules of their own ([`form::Side`]).
 //!
-//! Reading makes values by the rules of their constructors. Formats must say what they hold (JSON,
-//! YAML, TOML, CBOR do): absent fields are left out, and some fields are a number or a string.
+//! Reading makes values by the rules of their constructors. Formats must say what they hold, as JSON
+//! does: absent fields are left out, and some fields are a number or a string.
 
 mod change;
 mod entry;
