@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Health, Key, NewEntry, Update};
-use crate::ops::{self, Batch, Entries, EventsBuilder, Session, Settings, Visited};
+use crate::ops::{
+    self, Batch, Entries, EventsBuilder, Expectations, Policies, Session, Settings, Visited,
+};
 use crate::wire::EntryRef;
 
 /// A handle on the conntrack table of one network namespace.
@@ -391,10 +393,23 @@ impl Conntrack {
         ops::expect_cpu_stats(&self.session)
     }
 
+    /// The expectations of this namespace: flows that helpers foresee.
+    #[doc(alias = "NFNL_SUBSYS_CTNETLINK_EXP")]
+    #[must_use]
+    pub fn expectations(&self) -> Expectations<'_> {
+        Expectations::new(&self.session)
+    }
+
     /// The settings of connection tracking in this namespace.
     #[must_use]
     pub fn settings(&self) -> Settings<'_> {
         Settings::new(&self.session)
+    }
+
+    /// The time-out policies of this namespace, and the defaults of each protocol.
+    #[must_use]
+    pub fn timeout_policies(&self) -> Policies<'_> {
+        Policies::new(&self.session)
     }
 
     /// What an operator asks first: how full the table is, what was lost, and what is kept.

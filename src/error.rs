@@ -148,6 +148,22 @@ pub enum Operation {
     Stats,
     /// Reading and writing settings.
     Settings,
+    /// `expectations().create`.
+    CreateExpectation,
+    /// `expectations().get`.
+    GetExpectation,
+    /// `expectations().set_timeout`.
+    UpdateExpectation,
+    /// `expectations().delete` and its siblings.
+    DeleteExpectation,
+    /// `expectations().list`, `list_of`.
+    ListExpectations,
+    /// `expectations().flush_all`.
+    FlushExpectations,
+    /// Reading time-out policies and defaults.
+    Policies,
+    /// Creating, changing and deleting time-out policies, and changing defaults.
+    ChangePolicies,
 }
 
 impl Operation {
@@ -168,6 +184,14 @@ impl Operation {
             Self::Events => "events",
             Self::Stats => "statistics",
             Self::Settings => "settings",
+            Self::CreateExpectation => "create expectation",
+            Self::GetExpectation => "get expectation",
+            Self::UpdateExpectation => "update expectation",
+            Self::DeleteExpectation => "delete expectation",
+            Self::ListExpectations => "list expectations",
+            Self::FlushExpectations => "flush expectations",
+            Self::Policies => "read time-out policies",
+            Self::ChangePolicies => "change time-out policies",
         }
     }
 }
@@ -493,14 +517,15 @@ impl Error {
             .is_some_and(|errno| errnos.iter().any(|wanted| errno.is(*wanted)))
     }
 
-    /// No such entry (`ENOENT`), or another entry has taken its place.
+    /// No such entry or policy (`ENOENT`), or another entry has taken its place.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(&*self.0, Repr::Mismatch { .. })
             || matches!(&*self.0, Repr::Kernel { .. }) && self.has(&[nix::errno::Errno::ENOENT])
     }
 
-    /// An entry with one of the two tuples exists in that zone already (`EEXIST`).
+    /// An entry with one of the two tuples exists in that zone already, or a time-out policy of that
+    /// name (`EEXIST`).
     #[must_use]
     pub fn is_exists(&self) -> bool {
         self.has(&[nix::errno::Errno::EEXIST])
@@ -546,7 +571,7 @@ impl Error {
     }
 
     /// The kernel refuses the change in the entry's present state (`EBUSY`): an offloaded flow, or
-    /// an attempt to clear `ASSURED` or `SEEN_REPLY`.
+    /// an attempt to clear `ASSURED` or `SEEN_REPLY`. Or a rule uses the time-out policy.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.has(&[nix::errno::Errno::EBUSY])
@@ -606,6 +631,9 @@ impl Error {
                     | Operation::Count
                     | Operation::Events
                     | Operation::Stats
+                    | Operation::GetExpectation
+                    | Operation::ListExpectations
+                    | Operation::Policies
             ),
             _ => false,
         }

@@ -56,12 +56,20 @@ pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
-    EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, Family, GreKeys, Health, Icmp,
-    Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, Overrun, Ports,
-    ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
-    TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
+    EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask,
+    ExpectNat, Expectation, ExpectationBuilder, Family, GreKeys, Health, Helper, Icmp, Icmpv6, Key,
+    LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Overrun,
+    Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange,
+    TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone,
 };
-pub use ops::{Batch, Entries, Events, EventsBuilder, Settings, Visited};
+pub use model::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
+pub use ops::{
+    Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Policies, PolicyList,
+    Settings, Visited,
+};
 pub use wire::EntryRef;
 
 /// The programs in the README and the guide are compiled, and run where they can.

@@ -26,8 +26,10 @@ done <<'NEEDED'
 conntrack conntrack
 nft nftables
 ip iproute2
+iptables-nft iptables
 setpriv util-linux
 unshare util-linux
+valgrind valgrind
 NEEDED
 # A compiler may be there without the C library's headers and start files.
 if ! echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null; then
@@ -115,5 +117,8 @@ fi
 
 step "benchmarks build"
 cargo bench --locked --no-run
+
+step "instructions of the codec"
+cargo bench --locked --bench codec
 
 printf '\nall passed\n'

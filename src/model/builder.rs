@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    DccpInfo, Entry, EntryZone, Labels, NatRange, ProtoInfo, Protocol, Rare, SctpInfo, SeqAdjust,
-    Status, Synproxy, TcpInfo, TcpState, Tuple,
+    DccpInfo, Entry, EntryZone, Helper, Labels, NatRange, ProtoInfo, Protocol, Rare, SctpInfo,
+    SeqAdjust, Status, Synproxy, TcpInfo, TcpState, Tuple,
 };
 use crate::error::{Error, Result};
 
@@ -133,10 +133,18 @@ impl EntryBuilder {
         self
     }
 
-    /// The helper that follows the flow, such as `ftp`. It can be set at creation only.
+    /// The helper that follows the flow. It can be set at creation only.
     #[doc(alias = "CTA_HELP_NAME")]
-    pub fn helper(mut self, name: impl Into<String>) -> Self {
-        self.rare.helper = Some(name.into());
+    pub fn helper(mut self, helper: Helper) -> Self {
+        self.rare.helper = Some(helper);
+        self
+    }
+
+    /// What the helper keeps of the flow, in a form of its own. Helpers in user space take it, the
+    /// kernel's own do not.
+    #[doc(alias = "CTA_HELP_INFO")]
+    pub fn helper_info(mut self, info: impl Into<Vec<u8>>) -> Self {
+        self.rare.helper_info = Some(info.into());
         self
     }
 
@@ -284,16 +292,12 @@ impl NewEntry {
             range.check(&entry.orig)?;
         }
         if let Some(rare) = &entry.rare {
-            // NF_CT_HELPER_NAME_LEN, the closing zero included.
-            match &rare.helper {
-                Some(name) if name.is_empty() || name.len() > 15 || name.contains('\0') => {
-                    return refuse(
-                        name.clone(),
-                        "not a helper's name",
-                        "1 to 15 bytes, no zero",
-                    );
-                }
-                _ => {}
+            if rare.helper_info.is_some() && rare.helper.is_none() {
+                return refuse(
+                    entry.to_string(),
+                    "a helper's information without a helper",
+                    "the helper whose information it is",
+                );
             }
             if let Some(master) = &rare.master {
                 master.check()?;
@@ -339,7 +343,8 @@ impl TryFrom<&Entry> for NewEntry {
         });
         let rare = entry.rare.as_deref().map(|rare| Rare {
             labels: rare.labels,
-            helper: rare.helper.clone(),
+            helper: rare.helper,
+            helper_info: rare.helper_info.clone(),
             orig_seq_adjust: rare.orig_seq_adjust,
             reply_seq_adjust: rare.reply_seq_adjust,
             ..Rare::default()

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Counters, EntryBuilder, EntryZone, Family, GreKeys, Icmp, Icmpv6, Key, Labels, Layer4,
+    Counters, EntryBuilder, EntryZone, Family, GreKeys, Helper, Icmp, Icmpv6, Key, Labels, Layer4,
     ProtoInfo, Protocol, Rare, SeqAdjust, Status, Synproxy, TcpInfo, TcpState, Timestamps, Tuple,
     Unknown,
 };
@@ -269,11 +269,20 @@ impl Entry {
         self.rare(|rare| rare.timestamps)
     }
 
-    /// The name of the helper, such as `ftp`.
+    /// The helper that follows the flow.
     #[doc(alias = "CTA_HELP")]
+    #[doc(alias = "CTA_HELP_NAME")]
     #[must_use]
-    pub fn helper(&self) -> Option<&str> {
-        self.rare.as_deref()?.helper.as_deref()
+    pub fn helper(&self) -> Option<Helper> {
+        self.rare(|rare| rare.helper)
+    }
+
+    /// What the helper keeps of the flow, in a form of its own. Only helpers in user space
+    /// (`NFNL_SUBSYS_CTHELPER`) have it.
+    #[doc(alias = "CTA_HELP_INFO")]
+    #[must_use]
+    pub fn helper_info(&self) -> Option<&[u8]> {
+        self.rare.as_deref()?.helper_info.as_deref()
     }
 
     /// The original tuple of the entry that this one was expected by.
@@ -311,7 +320,15 @@ impl Entry {
         self.rare.as_deref()?.secctx.as_deref()
     }
 
-    /// Attributes at the top level that this version of the library does not know.
+    /// The security mark, a number. Kernels before 2.6.37 have it; later ones name the context
+    /// ([`Entry::security_context`]).
+    #[doc(alias = "CTA_SECMARK")]
+    #[must_use]
+    pub fn security_mark(&self) -> Option<u32> {
+        self.rare(|rare| rare.secmark)
+    }
+
+    /// Attributes that this version of the library does not know, at whatever depth they stood.
     #[must_use]
     pub fn unknown(&self) -> &[Unknown] {
         self.rare.as_deref().map_or(&[], |rare| &rare.unknown)
@@ -325,7 +342,7 @@ impl Entry {
 
     /// This entry as one that can be created, for example to restore a table.
     ///
-    /// What creation cannot set is left out: id, use count, counters, time stamps, security context,
+    /// What creation cannot set is left out: id, use count, counters, time stamps, security context and mark,
     /// unknown attributes, and status bits beyond [`Status::SETTABLE`]. So is the master, which may
     /// be gone, and the SYN proxy's part where it is all zero.
     ///

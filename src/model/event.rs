@@ -1,6 +1,6 @@
 //! What happened to an entry.
 
-use super::Entry;
+use super::{Entry, Expectation};
 
 bitflags::bitflags! {
     /// Kinds of events to hear of (`NFNLGRP_CONNTRACK_*`).
@@ -15,6 +15,15 @@ bitflags::bitflags! {
         /// Entries that end.
         #[doc(alias = "NFNLGRP_CONNTRACK_DESTROY")]
         const DESTROY = 1 << 2;
+        /// Expectations that are made.
+        #[doc(alias = "NFNLGRP_CONNTRACK_EXP_NEW")]
+        const EXPECT_NEW = 1 << 3;
+        /// Expectations that change. No kernel tells of it yet.
+        #[doc(alias = "NFNLGRP_CONNTRACK_EXP_UPDATE")]
+        const EXPECT_UPDATE = 1 << 4;
+        /// Expectations that end: met, timed out or deleted.
+        #[doc(alias = "NFNLGRP_CONNTRACK_EXP_DESTROY")]
+        const EXPECT_DESTROY = 1 << 5;
     }
 }
 
@@ -32,6 +41,12 @@ pub enum Event {
     Update(Entry),
     /// An entry ended. With accounting it has its final counters.
     Destroy(Entry),
+    /// An expectation was made.
+    ExpectNew(Expectation),
+    /// An expectation changed.
+    ExpectUpdate(Expectation),
+    /// An expectation ended: it was met, timed out, or was deleted.
+    ExpectDestroy(Expectation),
     /// The receive buffer overran and events were lost, nobody knows which: they lie between the
     /// events before this one and those after it. What is known of the table is best read anew now.
     Overrun(Overrun),
@@ -55,7 +70,18 @@ impl Event {
     pub const fn entry(&self) -> Option<&Entry> {
         match self {
             Self::New(entry) | Self::Update(entry) | Self::Destroy(entry) => Some(entry),
-            Self::Overrun(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The expectation that it is about.
+    #[must_use]
+    pub const fn expectation(&self) -> Option<&Expectation> {
+        match self {
+            Self::ExpectNew(expectation)
+            | Self::ExpectUpdate(expectation)
+            | Self::ExpectDestroy(expectation) => Some(expectation),
+            _ => None,
         }
     }
 }

@@ -372,7 +372,7 @@ impl FromStr for Entry {
                         "packets" => half.packets.replace(refuse.number(word, value)?).is_some(),
                         "bytes" => half.bytes.replace(refuse.number(word, value)?).is_some(),
                         "mark" => mark.replace(refuse.number(word, value)?).is_some(),
-                        "helper" => rare.helper.replace(value.to_owned()).is_some(),
+                        "helper" => rare.helper.replace(value.parse()?).is_some(),
                         "secctx" => rare.secctx.replace(value.to_owned()).is_some(),
                         // How long ago the flow began: no moment in time can be told from it.
                         // Names of labels mean what the printing host's connlabel.conf says.
@@ -439,6 +439,7 @@ impl FromStr for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Helper;
 
     /// Printed by conntrack 1.4.7 (Linux 6.18, 2026-11-22) after `conntrack -I`.
     const LINES: [&str; 9] = [
@@ -472,7 +473,7 @@ mod tests {
             .replace(" zone=5", "")
             .replace("secctx=system_u:x", "secctx=system_u:x zone=5");
         let entry: Entry = line.parse().unwrap();
-        assert_eq!(entry.helper(), Some("ftp"));
+        assert_eq!(entry.helper(), Some(Helper::FTP));
         assert_eq!(entry.security_context(), Some("system_u:x"));
         assert_eq!(entry.to_string(), line);
         let timed = line.replace(

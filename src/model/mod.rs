@@ -6,6 +6,8 @@ mod builder;
 mod counters;
 mod entry;
 mod event;
+mod expect;
+mod helper;
 #[cfg(feature = "serde")]
 pub(crate) mod json;
 mod key;
@@ -13,6 +15,8 @@ mod labels;
 mod line;
 mod mark;
 mod nat;
+mod new_expect;
+mod policy;
 mod protocol;
 mod protoinfo;
 mod rare;
@@ -29,10 +33,18 @@ pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
 pub use entry::Entry;
 pub use event::{Event, EventGroups, Overrun};
+pub use expect::{ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation};
+pub use helper::Helper;
 pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;
 pub use nat::NatRange;
+pub use new_expect::{ExpectationBuilder, NewExpectation};
+pub use policy::{
+    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+};
+pub(crate) use policy::{PolicyName, unknown, unknown_number};
 pub use protocol::{Family, Protocol};
 pub use protoinfo::{DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState};
 pub(crate) use rare::Rare;

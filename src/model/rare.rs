@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Labels, Tuple};
+use super::{Helper, Labels, Tuple};
 
 /// When a flow began and ended, as the kernel's clock had it.
 ///
@@ -95,12 +95,13 @@ pub struct Synproxy {
     pub tsoff: u32,
 }
 
-/// An attribute that this version of the library does not know, at the top level of an entry.
+/// An attribute that this version of the library does not know, at whatever depth it stood.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Unknown {
-    /// Its number, without the flags.
-    pub kind: u16,
+    /// The numbers of the attributes that hold it, from the top level of the message down, and at
+    /// the end its own; all without flags.
+    pub path: Vec<u16>,
     /// Its bytes.
     pub value: Vec<u8>,
 }
@@ -110,11 +111,12 @@ pub struct Unknown {
 pub(crate) struct Rare {
     pub(crate) labels: Option<Labels>,
     pub(crate) timestamps: Option<Timestamps>,
-    pub(crate) helper: Option<String>,
+    pub(crate) helper: Option<Helper>,
+    pub(crate) helper_info: Option<Vec<u8>>,
     pub(crate) master: Option<Tuple>,
     pub(crate) orig_seq_adjust: Option<SeqAdjust>,
     pub(crate) reply_seq_adjust: Option<SeqAdjust>,
-    pub(crate) synproxy: Option<Synproxy>,
     pub(crate) secctx: Option<String>,
+    pub(crate) secmark: Option<u32>,
     pub(crate) unknown: Vec<Unknown>,
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// `INT_MAX` jiffies at 1000 Hz: what every kernel keeps. More is shortened silently
 /// (`__nf_ct_set_timeout`).
-const MAX_SECONDS: u32 = i32::MAX.unsigned_abs() / 1000;
+pub(super) const MAX_SECONDS: u32 = i32::MAX.unsigned_abs() / 1000;
 
 /// The seconds of a time-out that the kernel keeps as they are.
 pub(crate) fn seconds(timeout: Duration) -> Result<u32> {

@@ -25,6 +25,10 @@ pub struct Batch {
 }
 
 impl Batch {
+    pub(super) fn of(results: Vec<Result<()>>, stopped: Option<Error>) -> Self {
+        Self { results, stopped }
+    }
+
     /// One result for each item that was taken.
     pub fn results(&self) -> &[Result<()>] {
         &self.results

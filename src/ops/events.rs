@@ -61,7 +61,7 @@ impl<'a> EventsBuilder<'a> {
                 "event groups",
                 format!("{:?}", self.groups),
                 "not a choice of groups",
-                "some of NEW, UPDATE, DESTROY",
+                "some of the groups of EventGroups",
             ));
         }
         let socket = self

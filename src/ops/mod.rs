@@ -3,6 +3,8 @@
 mod batch;
 mod count;
 mod events;
+mod expect;
+mod policy;
 mod settings;
 mod single;
 mod stats;
@@ -21,6 +23,8 @@ pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
 pub use events::{Events, EventsBuilder};
+pub use expect::{ExpectationList, Expectations};
+pub use policy::{Policies, PolicyList};
 pub use settings::Settings;
 pub(crate) use settings::health;
 pub(crate) use single::{create, delete, flush_all, get, update, upsert};

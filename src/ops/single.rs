@@ -10,7 +10,7 @@ use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Status, Update};
 use crate::wire::{self, Datagram, EntryRef};
 
 /// Sends one request that ends with an acknowledgement.
-fn acknowledged(
+pub(super) fn acknowledged(
     session: &Session,
     link: &mut Link,
     operation: Operation,
@@ -192,7 +192,12 @@ pub(super) fn decode_found(operation: Operation, key: &Key, payload: &[u8]) -> R
 }
 
 /// Looks the key up. `operation` is what the look-up is for.
-fn find(session: &Session, link: &mut Link, operation: Operation, key: &Key) -> Result<Entry> {
+pub(super) fn find(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+) -> Result<Entry> {
     // Asking changes nothing, so an answer that did not fit is asked for once more: the buffer has
     // grown.
     for last in [false, true] {

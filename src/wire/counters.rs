@@ -2,12 +2,32 @@
 
 use super::Malformed;
 use super::attr::{
-    CTA_COUNTERS_BYTES, CTA_COUNTERS_PACKETS, CTA_COUNTERS32_BYTES, CTA_COUNTERS32_PACKETS,
+    CTA_COUNTERS_BYTES, CTA_COUNTERS_PACKETS, CTA_COUNTERS_PAD, CTA_COUNTERS32_BYTES,
+    CTA_COUNTERS32_PACKETS,
 };
-use super::reader::Attrs;
+use super::reader::{Attrs, Unknowns, header, word};
 use crate::model::Counters;
 
-pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Counters, Malformed> {
+/// Length of counters as the kernel lays them out (`dump_counters`): two of 64 bits.
+const USUAL: usize = 24;
+
+/// Counters in the kernel's own layout. Both headers are compared, so what differs in anything is
+/// left to [`decode`], and both give the same for the same bytes.
+#[inline]
+pub(super) fn usual(value: &[u8]) -> Option<Counters> {
+    let bytes: &[u8; USUAL] = value.try_into().ok()?;
+    if word(bytes, 0) != header(12, CTA_COUNTERS_PACKETS)
+        || word(bytes, 12) != header(12, CTA_COUNTERS_BYTES)
+    {
+        return None;
+    }
+    Some(Counters {
+        packets: u64::from_be_bytes(*bytes[4..].first_chunk()?),
+        bytes: u64::from_be_bytes(*bytes[16..].first_chunk()?),
+    })
+}
+
+pub(super) fn decode(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Counters, Malformed> {
     let (mut packets, mut bytes) = (None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
@@ -16,7 +36,9 @@ pub(super) fn decode(mut attrs: Attrs<'_>) -> Result<Counters, Malformed> {
             // Before 2.6.36 or so; read, never written.
             CTA_COUNTERS32_PACKETS => packets = Some(attrs.be32(attr)?.into()),
             CTA_COUNTERS32_BYTES => bytes = Some(attrs.be32(attr)?.into()),
-            _ => {}
+            // `nla_put_be64` aligns with it where the machine needs that.
+            CTA_COUNTERS_PAD => {}
+            _ => attrs.unknown(attr, unknowns),
         }
     }
     attrs.finish()?;

@@ -1,19 +1,32 @@
 //! A borrowed entry, whose fields are decoded when asked for.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Malformed;
 use super::attr::{
-    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
-    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE, Path,
+    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_HELP, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
+    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE,
 };
-use super::reader::{Attr, Attrs, HEADER, split};
+use super::path::Path;
+use super::reader::{Attr, Attrs, HEADER, Unknowns, split};
 use super::{counters, protoinfo, rare, tuple};
-use crate::error::{Operation, Result};
-use crate::model::{Counters, Entry, EntryZone, ProtoInfo, Rare, Status, Tuple, Zone};
+use crate::error::{Error, Operation, Result};
+use crate::model::{
+    Addresses, Counters, Entry, EntryZone, Helper, Layer4, ProtoInfo, Protocol, Status, Tuple, Zone,
+};
 
 /// Offset of the attributes in a message: after `struct nlmsghdr` and `struct nfgenmsg`.
 pub(super) const BODY: u32 = 20;
+
+/// Stands where a tuple is to come.
+const NOTHING: Tuple = Tuple {
+    addresses: Addresses::V4 {
+        src: Ipv4Addr::UNSPECIFIED,
+        dst: Ipv4Addr::UNSPECIFIED,
+    },
+    layer4: Layer4::Other(Protocol::new(0)),
+};
 
 type Decoded<T> = std::result::Result<T, Malformed>;
 
@@ -63,13 +76,6 @@ fn no_tuple(kind: u16) -> Malformed {
     }
 }
 
-/// A tuple that is not of the usual layout.
-#[inline(never)]
-fn any_tuple(body: &[u8], kind: u16, value: &[u8]) -> Decoded<Tuple> {
-    let at = offset(body, value);
-    tuple::decode(Attr { kind, at, value }).map(|(tuple, _)| tuple)
-}
-
 /// What is wrong with attributes that cannot be walked to their end.
 #[cold]
 #[inline(never)]
@@ -91,7 +97,9 @@ fn damage(body: &[u8]) -> Malformed {
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a> {
     body: &'a [u8],
-    /// What follows the two tuples, if they come first as the kernel has them, else all.
+    /// What follows the original tuple, if that comes first as the kernel has it, else all.
+    reply: &'a [u8],
+    /// What follows both tuples, if they come first as the kernel has them, else all.
     rest: &'a [u8],
 }
 
@@ -145,10 +153,9 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub(crate) fn decode(payload: &'a [u8]) -> Decoded<Self> {
         let body = attributes(payload)?;
-        let rest = after(body, CTA_TUPLE_ORIG)
-            .and_then(|rest| after(rest, CTA_TUPLE_REPLY))
-            .unwrap_or(body);
-        Ok(Self { body, rest })
+        let reply = after(body, CTA_TUPLE_ORIG).unwrap_or(body);
+        let rest = after(reply, CTA_TUPLE_REPLY).unwrap_or(body);
+        Ok(Self { body, reply, rest })
     }
 
     #[inline]
@@ -162,14 +169,20 @@ impl<'a> EntryRef<'a> {
     /// status, mark) first, so a walk to it is shorter than one to the message's end.
     #[inline]
     fn value(self, kind: u16) -> Decoded<Option<&'a [u8]>> {
-        let region = match kind {
-            CTA_TUPLE_ORIG | CTA_TUPLE_REPLY => self.body,
-            _ => self.rest,
-        };
-        match find(region, kind) {
+        match find(self.region(kind), kind) {
             Found::Value(value) => Ok(Some(value)),
             Found::Absent => Ok(None),
             Found::Damage => Err(damage(self.body)),
+        }
+    }
+
+    /// Where the first attribute of a kind is looked for.
+    #[inline]
+    fn region(self, kind: u16) -> &'a [u8] {
+        match kind {
+            CTA_TUPLE_ORIG => self.body,
+            CTA_TUPLE_REPLY => self.reply,
+            _ => self.rest,
         }
     }
 
@@ -193,15 +206,33 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    /// Inlined, so that a tuple in the usual layout is written where it is wanted.
     #[inline]
-    fn tuple(self, kind: u16) -> Decoded<Tuple> {
-        let Some(value) = self.value(kind)? else {
+    fn tuple<E>(self, kind: u16, wrong: fn(Malformed) -> E) -> std::result::Result<Tuple, E> {
+        let mut tuple = NOTHING;
+        if self.usual_tuple(kind, &mut tuple) {
+            Ok(tuple)
+        } else {
+            self.any_tuple(kind).map_err(wrong)
+        }
+    }
+
+    #[inline(never)]
+    fn usual_tuple(self, kind: u16, tuple: &mut Tuple) -> bool {
+        match find(self.region(kind), kind) {
+            Found::Value(value) => tuple::usual(value, tuple),
+            _ => false,
+        }
+    }
+
+    /// A tuple that is not of the usual layout.
+    #[inline(never)]
+    fn any_tuple(self, kind: u16) -> Decoded<Tuple> {
+        let Some(attr) = self.attr(kind)? else {
             return Err(no_tuple(kind));
         };
-        match tuple::usual(value) {
-            Some(tuple) => Ok(tuple),
-            None => any_tuple(self.body, kind, value),
-        }
+        let attrs = self.attrs().nested(attr);
+        tuple::decode(attrs, &mut Unknowns::ignored()).map(|(tuple, _)| tuple)
     }
 
     fn tuple_zone(&self, kind: u16) -> Decoded<Option<Zone>> {
@@ -213,12 +244,12 @@ impl<'a> EntryRef<'a> {
 
     #[inline]
     pub(crate) fn try_orig(&self) -> Decoded<Tuple> {
-        self.tuple(CTA_TUPLE_ORIG)
+        self.tuple(CTA_TUPLE_ORIG, |malformed| malformed)
     }
 
     #[inline]
     pub(crate) fn try_reply(&self) -> Decoded<Tuple> {
-        self.tuple(CTA_TUPLE_REPLY)
+        self.tuple(CTA_TUPLE_REPLY, |malformed| malformed)
     }
 
     #[inline]
@@ -227,10 +258,7 @@ impl<'a> EntryRef<'a> {
         // twice is looked at when the whole entry is decoded.
         match self.value(CTA_ZONE)? {
             None => self.direction_zone(),
-            Some(value) => match value.try_into() {
-                Ok(bytes) => Ok(EntryZone::Both(Zone::new(u16::from_be_bytes(bytes)))),
-                Err(_) => Err(wrong(self.body, CTA_ZONE, value, "not 2 bytes long")),
-            },
+            Some(value) => Ok(EntryZone::Both(Zone::new(self.be16(CTA_ZONE, value)?))),
         }
     }
 
@@ -267,100 +295,169 @@ impl<'a> EntryRef<'a> {
 
     fn try_proto_info(&self) -> Decoded<Option<ProtoInfo>> {
         match self.attr(CTA_PROTOINFO)? {
-            Some(attr) => protoinfo::decode(self.attrs().nested(attr)),
+            Some(attr) => protoinfo::decode(self.attrs().nested(attr), &mut Unknowns::ignored()),
+            None => Ok(None),
+        }
+    }
+
+    fn try_helper(&self) -> Decoded<Option<Helper>> {
+        match self.attr(CTA_HELP)? {
+            Some(attr) => rare::help_name(self.attrs().nested(attr)),
             None => Ok(None),
         }
     }
 
     fn try_counters(&self, kind: u16) -> Decoded<Option<Counters>> {
         match self.attr(kind)? {
-            Some(attr) => counters::decode(self.attrs().nested(attr)).map(Some),
+            Some(attr) => {
+                counters::decode(self.attrs().nested(attr), &mut Unknowns::ignored()).map(Some)
+            }
             None => Ok(None),
         }
     }
 
     /// All fields in one walk. Of an attribute that is given twice, which no kernel does, the first
     /// counts.
+    ///
+    /// What nearly every entry has comes in one layout: it is compared with that and read in place.
+    /// Anything else goes to [`Self::unusual`], whose decoders give the same for the same bytes.
+    #[inline]
     pub(crate) fn try_entry(&self) -> Decoded<Entry> {
-        let (mut orig, mut reply) = (None, None);
-        let (mut orig_zone, mut reply_zone, mut both) = (None, None, None);
-        let (mut status, mut timeout, mut mark) = (None, None, None);
-        let (mut id, mut use_count) = (None, None);
-        let (mut info, mut orig_counters, mut reply_counters) = (None, None, None);
-        let mut synproxy = None;
-        let mut rare: Option<Box<Rare>> = None;
-        let mut attrs = self.attrs();
-        while let Some(attr) = attrs.next() {
-            match attr.kind {
-                CTA_TUPLE_ORIG if orig.is_none() => {
-                    orig = tuple::usual(attr.value);
-                    if orig.is_none() {
-                        let (tuple, zone) = tuple::decode(attr)?;
-                        (orig, orig_zone) = (Some(tuple), zone);
+        let mut entry = Entry::new(NOTHING, NOTHING);
+        let mut walk = Walk::default();
+        // Ends the turn where the attribute is taken, or given again.
+        macro_rules! usual {
+            ($field:ident, $value:expr) => {{
+                if entry.$field.is_some() {
+                    continue;
+                }
+                if let Some(value) = $value {
+                    entry.$field = Some(value);
+                    continue;
+                }
+            }};
+        }
+        macro_rules! usual_tuple {
+            ($field:ident, $value:expr) => {{
+                if walk.$field || tuple::usual($value, &mut entry.$field) {
+                    walk.$field = true;
+                    continue;
+                }
+            }};
+        }
+        let mut rest = self.body;
+        while let Some(header) = rest.first_chunk::<HEADER>() {
+            let (length, kind) = split(*header);
+            let Some(value) = rest.get(HEADER..length) else {
+                return Err(damage(self.body));
+            };
+            // The last attribute may lack its padding.
+            rest = rest.get((length + 3) & !3..).unwrap_or_default();
+            match kind {
+                CTA_TUPLE_ORIG => usual_tuple!(orig, value),
+                CTA_TUPLE_REPLY => usual_tuple!(reply, value),
+                CTA_ZONE => {
+                    if walk.zone.is_none() {
+                        walk.zone = Some(Zone::new(self.be16(kind, value)?));
                     }
+                    continue;
                 }
-                CTA_TUPLE_REPLY if reply.is_none() => {
-                    reply = tuple::usual(attr.value);
-                    if reply.is_none() {
-                        let (tuple, zone) = tuple::decode(attr)?;
-                        (reply, reply_zone) = (Some(tuple), zone);
-                    }
-                }
-                CTA_ZONE if both.is_none() => both = Some(Zone::new(attrs.be16(attr)?)),
-                CTA_STATUS if status.is_none() => status = Some(attrs.be32(attr)?),
-                CTA_TIMEOUT if timeout.is_none() => timeout = Some(attrs.be32(attr)?),
-                CTA_MARK if mark.is_none() => mark = Some(attrs.be32(attr)?),
-                CTA_ID if id.is_none() => id = Some(attrs.be32(attr)?),
-                CTA_USE if use_count.is_none() => use_count = Some(attrs.be32(attr)?),
-                CTA_PROTOINFO if info.is_none() => {
-                    info = protoinfo::decode(attrs.nested(attr))?;
-                }
-                CTA_COUNTERS_ORIG if orig_counters.is_none() => {
-                    orig_counters = Some(counters::decode(attrs.nested(attr))?);
-                }
-                CTA_COUNTERS_REPLY if reply_counters.is_none() => {
-                    reply_counters = Some(counters::decode(attrs.nested(attr))?);
-                }
-                CTA_SYNPROXY if synproxy.is_none() => {
-                    synproxy = Some(rare::synproxy(attrs.nested(attr))?);
-                }
-                // Those above, given twice.
-                CTA_TUPLE_ORIG..=CTA_PROTOINFO | CTA_TIMEOUT..=CTA_ID | CTA_ZONE | CTA_SYNPROXY => {
-                }
-                _ => rare::decode(rare.get_or_insert_default(), &attrs, attr)?,
+                CTA_STATUS => usual!(status, be32(value).map(Status::from_bits_retain)),
+                CTA_TIMEOUT => usual!(timeout, be32(value)),
+                CTA_MARK => usual!(mark, be32(value)),
+                CTA_ID => usual!(id, be32(value)),
+                CTA_USE => usual!(use_count, be32(value)),
+                CTA_PROTOINFO => usual!(proto_info, protoinfo::usual(value)),
+                CTA_COUNTERS_ORIG => usual!(orig_counters, counters::usual(value)),
+                CTA_COUNTERS_REPLY => usual!(reply_counters, counters::usual(value)),
+                CTA_SYNPROXY => usual!(synproxy, rare::usual_synproxy(value)),
+                _ => {}
+            }
+            self.unusual(&mut entry, &mut walk, kind, value)?;
+        }
+        if !rest.is_empty() {
+            return Err(damage(self.body));
+        }
+        if !walk.orig {
+            return Err(no_tuple(CTA_TUPLE_ORIG));
+        }
+        if !walk.reply {
+            return Err(no_tuple(CTA_TUPLE_REPLY));
+        }
+        entry.zone = self.join_zone(walk.zone, walk.orig_zone, walk.reply_zone)?;
+        if !walk.unknowns.is_empty() {
+            entry.rare.get_or_insert_default().unknown = walk.unknowns.take();
+        }
+        Ok(entry)
+    }
+
+    /// Takes an attribute that is not laid out as usual, or that few entries have.
+    #[inline(never)]
+    fn unusual(&self, entry: &mut Entry, walk: &mut Walk, kind: u16, value: &[u8]) -> Decoded<()> {
+        let attrs = self.attrs();
+        let at = offset(self.body, value);
+        let attr = Attr { kind, at, value };
+        let unknowns = &mut walk.unknowns;
+        match kind {
+            CTA_TUPLE_ORIG => {
+                (entry.orig, walk.orig_zone) = tuple::decode(attrs.nested(attr), unknowns)?;
+                walk.orig = true;
+            }
+            CTA_TUPLE_REPLY => {
+                (entry.reply, walk.reply_zone) = tuple::decode(attrs.nested(attr), unknowns)?;
+                walk.reply = true;
+            }
+            CTA_PROTOINFO => entry.proto_info = protoinfo::decode(attrs.nested(attr), unknowns)?,
+            CTA_COUNTERS_ORIG => {
+                entry.orig_counters = Some(counters::decode(attrs.nested(attr), unknowns)?);
+            }
+            CTA_COUNTERS_REPLY => {
+                entry.reply_counters = Some(counters::decode(attrs.nested(attr), unknowns)?);
+            }
+            CTA_SYNPROXY => entry.synproxy = Some(rare::synproxy(attrs.nested(attr), unknowns)?),
+            CTA_STATUS | CTA_TIMEOUT | CTA_MARK | CTA_ID | CTA_USE => {
+                return Err(wrong(self.body, kind, value, "not 4 bytes long"));
+            }
+            _ => {
+                let rare = entry.rare.get_or_insert_default();
+                rare::decode(rare, &attrs, attr, unknowns)?;
             }
         }
-        attrs.finish()?;
-        let Some(orig) = orig else {
-            return Err(no_tuple(CTA_TUPLE_ORIG));
-        };
-        let Some(reply) = reply else {
-            return Err(no_tuple(CTA_TUPLE_REPLY));
-        };
-        Ok(Entry {
-            orig,
-            reply,
-            zone: self.join_zone(both, orig_zone, reply_zone)?,
-            status: status.map(Status::from_bits_retain),
-            timeout,
-            mark,
-            id,
-            use_count,
-            proto_info: info,
-            orig_counters,
-            reply_counters,
-            synproxy,
-            rare,
-        })
+        Ok(())
     }
+
+    #[inline]
+    fn be16(&self, kind: u16, value: &[u8]) -> Decoded<u16> {
+        match value.try_into() {
+            Ok(bytes) => Ok(u16::from_be_bytes(bytes)),
+            Err(_) => Err(wrong(self.body, kind, value, "not 2 bytes long")),
+        }
+    }
+}
+
+/// What a walk knows beside the entry's fields.
+#[derive(Default)]
+struct Walk {
+    orig: bool,
+    reply: bool,
+    zone: Option<Zone>,
+    orig_zone: Option<Zone>,
+    reply_zone: Option<Zone>,
+    unknowns: Unknowns,
+}
+
+#[inline]
+fn be32(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn public_error(malformed: Malformed) -> Error {
+    malformed.error(Operation::List)
 }
 
 #[inline]
 fn public<T>(decoded: Decoded<T>) -> Result<T> {
-    match decoded {
-        Ok(value) => Ok(value),
-        Err(malformed) => Err(malformed.error(Operation::List)),
-    }
+    decoded.map_err(public_error)
 }
 
 impl<'a> EntryRef<'a> {
@@ -380,14 +477,14 @@ impl EntryRef<'_> {
     #[doc(alias = "CTA_TUPLE_ORIG")]
     #[inline]
     pub fn orig(&self) -> Result<Tuple> {
-        public(self.try_orig())
+        self.tuple(CTA_TUPLE_ORIG, public_error)
     }
 
     /// The tuple of the packets that answer.
     #[doc(alias = "CTA_TUPLE_REPLY")]
     #[inline]
     pub fn reply(&self) -> Result<Tuple> {
-        public(self.try_reply())
+        self.tuple(CTA_TUPLE_REPLY, public_error)
     }
 
     /// The zone, and the directions in which it holds.
@@ -439,6 +536,12 @@ impl EntryRef<'_> {
         public(self.try_proto_info())
     }
 
+    /// The helper that follows the flow.
+    #[doc(alias = "CTA_HELP")]
+    pub fn helper(&self) -> Result<Option<Helper>> {
+        public(self.try_helper())
+    }
+
     /// Packets and bytes of the original direction.
     #[doc(alias = "CTA_COUNTERS_ORIG")]
     pub fn orig_counters(&self) -> Result<Option<Counters>> {
@@ -453,7 +556,7 @@ impl EntryRef<'_> {
 
     /// All of it, as an owned entry.
     pub fn to_entry(&self) -> Result<Entry> {
-        public(self.try_entry())
+        self.try_entry().map_err(public_error)
     }
 }
 

@@ -4,6 +4,7 @@ use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::NetfilterSubsystem;
 use netlink_packet_netfilter::conntrack::ConntrackMessageType;
 
+use super::expect::{EXP_DELETE, EXP_NEW, EXPECTATIONS, decode_expectation};
 use super::message::{Frame, FrameKind};
 use super::{EntryRef, Malformed};
 use crate::model::Event;
@@ -14,15 +15,25 @@ pub(crate) fn decode_event(frame: &Frame<'_>) -> Result<Option<Event>, Malformed
         return Ok(None);
     };
     let [subsystem, message] = kind.to_be_bytes();
-    if subsystem != u8::from(NetfilterSubsystem::Conntrack) {
-        return Ok(None);
+    // Both subsystems mark what is new with NLM_F_CREATE | NLM_F_EXCL.
+    let new = frame.flags & NLM_F_CREATE != 0;
+    if subsystem == u8::from(NetfilterSubsystem::Conntrack) {
+        let entry = || EntryRef::decode(frame.payload).and_then(|entry| entry.try_entry());
+        return Ok(match ConntrackMessageType::from(message) {
+            ConntrackMessageType::New if new => Some(Event::New(entry()?)),
+            ConntrackMessageType::New => Some(Event::Update(entry()?)),
+            ConntrackMessageType::Delete => Some(Event::Destroy(entry()?)),
+            _ => None,
+        });
     }
-    let entry = || EntryRef::decode(frame.payload).and_then(|entry| entry.try_entry());
-    Ok(match ConntrackMessageType::from(message) {
-        // ctnetlink_conntrack_event marks new entries with NLM_F_CREATE | NLM_F_EXCL.
-        ConntrackMessageType::New if frame.flags & NLM_F_CREATE != 0 => Some(Event::New(entry()?)),
-        ConntrackMessageType::New => Some(Event::Update(entry()?)),
-        ConntrackMessageType::Delete => Some(Event::Destroy(entry()?)),
-        _ => None,
-    })
+    if subsystem == u8::from(EXPECTATIONS) {
+        let expectation = || decode_expectation(frame.payload);
+        return Ok(match message {
+            EXP_NEW if new => Some(Event::ExpectNew(expectation()?)),
+            EXP_NEW => Some(Event::ExpectUpdate(expectation()?)),
+            EXP_DELETE => Some(Event::ExpectDestroy(expectation()?)),
+            _ => None,
+        });
+    }
+    Ok(None)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::attr::Path;
+use super::path::Path;
 use crate::error::{Error, Operation};
 
 /// Where and why bytes from the kernel are not what they should be.

@@ -5,7 +5,7 @@ use netlink_packet_core::{
 };
 
 use super::Malformed;
-use super::attr::Path;
+use super::path::Path;
 use crate::error::{Errno, Failure};
 
 /// `struct nlmsghdr`

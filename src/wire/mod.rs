@@ -2,7 +2,7 @@
 //!
 //! The contract: any input gives a value or a [`Malformed`], never a
 //! panic; nothing is allocated in proportion to a length that the input merely claims; every
-//! decoder is linear in its input. An attribute that is not known is passed over. An attribute of a
+//! decoder is linear in its input. An attribute that is not known is kept aside. An attribute of a
 //! wrong size fails its message alone, and the error names the attribute's path and offset.
 //!
 //! Attribute numbers are those of `linux/netfilter/nfnetlink_conntrack.h`. Numbers in attributes
@@ -13,8 +13,11 @@ mod counters;
 mod entry;
 mod entry_ref;
 mod event;
+mod expect;
 mod malformed;
 mod message;
+mod path;
+mod policy;
 mod protoinfo;
 mod rare;
 mod reader;
@@ -27,8 +30,16 @@ mod writer;
 
 pub use entry_ref::EntryRef;
 pub(crate) use event::decode_event;
+pub(crate) use expect::{
+    change_expectation, create_expectation, decode_expectation, delete_expectation,
+    dump_expectations, dump_expectations_of, flush_expectations, get_expectation,
+};
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
+pub(crate) use policy::{
+    decode_defaults, decode_policy, defaults_get, defaults_set, policies_dump, policy_create,
+    policy_delete, policy_get, policy_replace,
+};
 pub(crate) use request::{
     Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
     stats_request, update,

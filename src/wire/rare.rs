@@ -5,25 +5,31 @@ use std::net::IpAddr;
 
 use super::Malformed;
 use super::attr::{
-    CTA_HELP, CTA_HELP_NAME, CTA_LABELS, CTA_NAT_PROTO, CTA_NAT_V4_MAXIP, CTA_NAT_V4_MINIP,
-    CTA_NAT_V6_MAXIP, CTA_NAT_V6_MINIP, CTA_PROTONAT_PORT_MAX, CTA_PROTONAT_PORT_MIN, CTA_SECCTX,
-    CTA_SECCTX_NAME, CTA_SEQ_ADJ_ORIG, CTA_SEQ_ADJ_REPLY, CTA_SEQADJ_CORRECTION_POS,
-    CTA_SEQADJ_OFFSET_AFTER, CTA_SEQADJ_OFFSET_BEFORE, CTA_SYNPROXY_ISN, CTA_SYNPROXY_ITS,
-    CTA_SYNPROXY_TSOFF, CTA_TIMESTAMP, CTA_TIMESTAMP_EVENT, CTA_TIMESTAMP_START,
-    CTA_TIMESTAMP_STOP, CTA_TUPLE_MASTER,
+    CTA_HELP, CTA_HELP_INFO, CTA_HELP_NAME, CTA_LABELS, CTA_NAT_PROTO, CTA_NAT_V4_MAXIP,
+    CTA_NAT_V4_MINIP, CTA_NAT_V6_MAXIP, CTA_NAT_V6_MINIP, CTA_PROTONAT_PORT_MAX,
+    CTA_PROTONAT_PORT_MIN, CTA_SECCTX, CTA_SECCTX_NAME, CTA_SECMARK, CTA_SEQ_ADJ_ORIG,
+    CTA_SEQ_ADJ_REPLY, CTA_SEQADJ_CORRECTION_POS, CTA_SEQADJ_OFFSET_AFTER,
+    CTA_SEQADJ_OFFSET_BEFORE, CTA_SYNPROXY_ISN, CTA_SYNPROXY_ITS, CTA_SYNPROXY_TSOFF,
+    CTA_TIMESTAMP, CTA_TIMESTAMP_EVENT, CTA_TIMESTAMP_PAD, CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP,
+    CTA_TUPLE_MASTER,
 };
-use super::reader::{Attr, Attrs};
+use super::reader::{Attr, Attrs, Unknowns, header, word};
 use super::tuple;
 use super::writer::Writer;
-use crate::model::{Labels, NatRange, Rare, SeqAdjust, Synproxy, Unknown};
+use crate::model::{Helper, Labels, NatRange, Rare, SeqAdjust, Synproxy};
 
 /// Takes an attribute of an entry that none of the common fields wants. Of one that is given twice
 /// the first counts.
-pub(super) fn decode(rare: &mut Rare, attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<(), Malformed> {
+pub(super) fn decode(
+    rare: &mut Rare,
+    attrs: &Attrs<'_>,
+    attr: Attr<'_>,
+    unknowns: &mut Unknowns,
+) -> Result<(), Malformed> {
     match attr.kind {
         CTA_LABELS if rare.labels.is_none() => rare.labels = Some(labels(attrs, attr)?),
         CTA_TIMESTAMP => {
-            let (start, stop) = timestamps(attrs.nested(attr))?;
+            let (start, stop) = timestamps(attrs.nested(attr), unknowns)?;
             let stamps = rare.timestamps.get_or_insert_default();
             (stamps.start, stamps.stop) = (stamps.start.or(start), stamps.stop.or(stop));
         }
@@ -33,32 +39,29 @@ pub(super) fn decode(rare: &mut Rare, attrs: &Attrs<'_>, attr: Attr<'_>) -> Resu
             stamps.event.get_or_insert(event);
         }
         CTA_HELP if rare.helper.is_none() => {
-            rare.helper = Some(name(attrs.nested(attr), CTA_HELP_NAME)?);
+            (rare.helper, rare.helper_info) = help(attrs.nested(attr), unknowns)?;
         }
         CTA_TUPLE_MASTER if rare.master.is_none() => {
-            rare.master = Some(tuple::decode(attr)?.0);
+            rare.master = Some(tuple::decode(attrs.nested(attr), unknowns)?.0);
         }
         CTA_SEQ_ADJ_ORIG if rare.orig_seq_adjust.is_none() => {
-            rare.orig_seq_adjust = Some(seq_adjust(attrs.nested(attr))?);
+            rare.orig_seq_adjust = Some(seq_adjust(attrs.nested(attr), unknowns)?);
         }
         CTA_SEQ_ADJ_REPLY if rare.reply_seq_adjust.is_none() => {
-            rare.reply_seq_adjust = Some(seq_adjust(attrs.nested(attr))?);
+            rare.reply_seq_adjust = Some(seq_adjust(attrs.nested(attr), unknowns)?);
         }
         CTA_SECCTX if rare.secctx.is_none() => {
-            rare.secctx = Some(name(attrs.nested(attr), CTA_SECCTX_NAME)?);
+            rare.secctx = Some(context(attrs.nested(attr), unknowns)?);
+        }
+        CTA_SECMARK => {
+            let mark = attrs.be32(attr)?;
+            rare.secmark.get_or_insert(mark);
         }
         CTA_LABELS | CTA_HELP | CTA_TUPLE_MASTER | CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY
         | CTA_SECCTX => {}
-        _ => rare.unknown.push(keep(attr)),
+        _ => attrs.unknown(attr, unknowns),
     }
     Ok(())
-}
-
-fn keep(attr: Attr<'_>) -> Unknown {
-    Unknown {
-        kind: attr.kind,
-        value: attr.value.to_vec(),
-    }
 }
 
 /// The kernel copies its own words (`unsigned long bits[]`), at most 128 bits of them.
@@ -91,33 +94,76 @@ pub(super) fn encode_labels(w: &mut Writer<'_>, kind: u16, labels: Labels) {
     w.put(kind, words(labels));
 }
 
-fn timestamps(mut attrs: Attrs<'_>) -> Result<(Option<u64>, Option<u64>), Malformed> {
+fn timestamps(
+    mut attrs: Attrs<'_>,
+    unknowns: &mut Unknowns,
+) -> Result<(Option<u64>, Option<u64>), Malformed> {
     let (mut start, mut stop) = (None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_TIMESTAMP_START => start = Some(attrs.be64(attr)?),
             CTA_TIMESTAMP_STOP => stop = Some(attrs.be64(attr)?),
-            _ => {}
+            CTA_TIMESTAMP_PAD => {}
+            _ => attrs.unknown(attr, unknowns),
         }
     }
     attrs.finish()?;
     Ok((start, stop))
 }
 
-/// A name inside of a nest: bytes up to a zero.
-fn name(mut attrs: Attrs<'_>, kind: u16) -> Result<String, Malformed> {
+/// Bytes up to a zero.
+pub(super) fn text<'a>(attrs: &Attrs<'_>, attr: Attr<'a>) -> Result<&'a str, Malformed> {
+    let text = attr.value.split(|byte| *byte == 0).next();
+    match text.map(std::str::from_utf8) {
+        Some(Ok(text)) => Ok(text),
+        _ => Err(attrs.wrong(attr, "not UTF-8")),
+    }
+}
+
+pub(super) fn helper(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Helper, Malformed> {
+    Helper::new(text(attrs, attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
+}
+
+/// The name alone, nothing allocated.
+pub(super) fn help_name(mut attrs: Attrs<'_>) -> Result<Option<Helper>, Malformed> {
     let mut name = None;
     while let Some(attr) = attrs.next() {
-        if attr.kind == kind {
-            let text = attr.value.split(|byte| *byte == 0).next();
-            match text.map(std::str::from_utf8) {
-                Some(Ok(text)) => name = Some(text.to_owned()),
-                _ => return Err(attrs.wrong(attr, "not UTF-8")),
-            }
+        if attr.kind == CTA_HELP_NAME {
+            name = Some(helper(&attrs, attr)?);
         }
     }
     attrs.finish()?;
-    name.ok_or_else(|| attrs.lacks("the name is missing"))
+    Ok(name)
+}
+
+type Help = (Option<Helper>, Option<Vec<u8>>);
+
+fn help(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Help, Malformed> {
+    let (mut name, mut info) = (None, None);
+    while let Some(attr) = attrs.next() {
+        match attr.kind {
+            CTA_HELP_NAME => name = Some(helper(&attrs, attr)?),
+            CTA_HELP_INFO => info = Some(attr.value.to_vec()),
+            _ => attrs.unknown(attr, unknowns),
+        }
+    }
+    attrs.finish()?;
+    if name.is_none() {
+        return Err(attrs.lacks("CTA_HELP_NAME is missing"));
+    }
+    Ok((name, info))
+}
+
+fn context(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<String, Malformed> {
+    let mut name = None;
+    while let Some(attr) = attrs.next() {
+        match attr.kind {
+            CTA_SECCTX_NAME => name = Some(text(&attrs, attr)?.to_owned()),
+            _ => attrs.unknown(attr, unknowns),
+        }
+    }
+    attrs.finish()?;
+    name.ok_or_else(|| attrs.lacks("CTA_SECCTX_NAME is missing"))
 }
 
 /// The kernel keeps offsets as `s32` and sends their bits.
@@ -129,14 +175,14 @@ fn unsigned(offset: i32) -> u32 {
     u32::from_ne_bytes(offset.to_ne_bytes())
 }
 
-fn seq_adjust(mut attrs: Attrs<'_>) -> Result<SeqAdjust, Malformed> {
+fn seq_adjust(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<SeqAdjust, Malformed> {
     let (mut pos, mut before, mut after) = (None, None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_SEQADJ_CORRECTION_POS => pos = Some(attrs.be32(attr)?),
             CTA_SEQADJ_OFFSET_BEFORE => before = Some(signed(attrs.be32(attr)?)),
             CTA_SEQADJ_OFFSET_AFTER => after = Some(signed(attrs.be32(attr)?)),
-            _ => {}
+            _ => attrs.unknown(attr, unknowns),
         }
     }
     attrs.finish()?;
@@ -150,14 +196,38 @@ fn seq_adjust(mut attrs: Attrs<'_>) -> Result<SeqAdjust, Malformed> {
     }
 }
 
-pub(super) fn synproxy(mut attrs: Attrs<'_>) -> Result<Synproxy, Malformed> {
+/// Length of the SYN proxy's state as the kernel lays it out (`ctnetlink_dump_ct_synproxy`).
+const USUAL_SYNPROXY: usize = 24;
+
+/// The SYN proxy's state in the kernel's own layout; what differs in anything is left to
+/// [`synproxy`].
+#[inline]
+pub(super) fn usual_synproxy(value: &[u8]) -> Option<Synproxy> {
+    let bytes: &[u8; USUAL_SYNPROXY] = value.try_into().ok()?;
+    if word(bytes, 0) != header(8, CTA_SYNPROXY_ISN)
+        || word(bytes, 8) != header(8, CTA_SYNPROXY_ITS)
+        || word(bytes, 16) != header(8, CTA_SYNPROXY_TSOFF)
+    {
+        return None;
+    }
+    Some(Synproxy {
+        isn: u32::from_be(word(bytes, 4)),
+        its: u32::from_be(word(bytes, 12)),
+        tsoff: u32::from_be(word(bytes, 20)),
+    })
+}
+
+pub(super) fn synproxy(
+    mut attrs: Attrs<'_>,
+    unknowns: &mut Unknowns,
+) -> Result<Synproxy, Malformed> {
     let (mut isn, mut its, mut tsoff) = (None, None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
             CTA_SYNPROXY_ISN => isn = Some(attrs.be32(attr)?),
             CTA_SYNPROXY_ITS => its = Some(attrs.be32(attr)?),
             CTA_SYNPROXY_TSOFF => tsoff = Some(attrs.be32(attr)?),
-            _ => {}
+            _ => attrs.unknown(attr, unknowns),
         }
     }
     attrs.finish()?;
@@ -181,7 +251,12 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
         encode_labels(w, CTA_LABELS, labels);
     }
     if let Some(helper) = &rare.helper {
-        w.nest(CTA_HELP, |w| w.text(CTA_HELP_NAME, helper));
+        w.nest(CTA_HELP, |w| {
+            w.text(CTA_HELP_NAME, helper.as_str());
+            if let Some(info) = &rare.helper_info {
+                w.bytes(CTA_HELP_INFO, info);
+            }
+        });
     }
     if let Some(master) = &rare.master {
         tuple::encode(w, CTA_TUPLE_MASTER, master, None);

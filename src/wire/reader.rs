@@ -1,7 +1,8 @@
 //! Walking attributes.
 
 use super::Malformed;
-use super::attr::Path;
+use super::path::Path;
+use crate::model::Unknown;
 
 /// Header of an attribute: length, type (`struct nlattr`).
 pub(crate) const HEADER: usize = 4;
@@ -21,6 +22,32 @@ pub(super) fn split(header: [u8; HEADER]) -> (usize, u16) {
     #[allow(clippy::cast_possible_truncation, reason = "16 bits each")]
     let kind = kind as u16 & TYPE_MASK;
     (length as usize, kind)
+}
+
+/// An attribute's header as it lies in memory.
+pub(super) const fn header(length: u16, kind: u16) -> u32 {
+    let (length, kind) = (length.to_ne_bytes(), kind.to_ne_bytes());
+    u32::from_ne_bytes([length[0], length[1], kind[0], kind[1]])
+}
+
+#[inline]
+pub(super) fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Two headers, one after the other: that of a nest and that of what it begins with.
+pub(super) const fn pair(first: u32, second: u32) -> u64 {
+    let (a, b) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
+}
+
+#[inline]
+pub(super) fn words<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    match bytes.get(at..at + 8).and_then(<[u8]>::first_chunk) {
+        Some(eight) => u64::from_ne_bytes(*eight),
+        // `at` is a place in a layout of `N` bytes.
+        None => 0,
+    }
 }
 
 /// An attribute: its number, its bytes, and where it stood.
@@ -116,6 +143,12 @@ impl<'a> Attrs<'a> {
         Some(Attr { kind, at, value })
     }
 
+    /// Puts aside an attribute that the walk gave and nobody knows.
+    #[inline]
+    pub(crate) fn unknown(&self, attr: Attr<'_>, unknowns: &mut Unknowns) {
+        unknowns.put(self.path.join(attr.kind), attr.value);
+    }
+
     /// Whether the walk came to the region's end.
     #[inline]
     pub(crate) fn finish(&self) -> Result<(), Malformed> {
@@ -134,6 +167,45 @@ fn malformed(path: Path, offset: u32, problem: &'static str) -> Malformed {
         path,
         offset,
         problem,
+    }
+}
+
+/// Where attributes go that are not known here, at whatever depth.
+pub(crate) struct Unknowns(Option<Vec<Unknown>>);
+
+impl Default for Unknowns {
+    /// They are kept.
+    #[inline]
+    fn default() -> Self {
+        Self(Some(Vec::new()))
+    }
+}
+
+impl Unknowns {
+    /// They are passed over: nothing is allocated for what a visitor does not ask for.
+    #[inline]
+    pub(crate) const fn ignored() -> Self {
+        Self(None)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn put(&mut self, path: Path, value: &[u8]) {
+        if let Some(kept) = &mut self.0 {
+            kept.push(Unknown {
+                path: path.parts().collect(),
+                value: value.to_vec(),
+            });
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Unknown> {
+        self.0.take().unwrap_or_default()
     }
 }
 

@@ -1,13 +1,14 @@
 //! The requests of ctnetlink, as messages.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::conntrack::ConntrackMessageType;
-use netlink_packet_netfilter::{NetfilterProtoFamily, NetfilterSubsystem};
 
 use super::attr::{
     CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
 };
 use super::entry::{encode_id, encode_key, encode_new, encode_update};
+use super::expect::EXPECTATIONS;
 use super::writer::Datagram;
 use crate::error::Result;
 use crate::model::{Family, Key, NewEntry, Protocol, Status, Update};
@@ -28,12 +29,10 @@ const GET_CTRZERO: u8 = 3;
 const GET_STATS_CPU: u8 = 4;
 const GET_STATS: u8 = 5;
 const GET_DYING: u8 = 6;
-/// `NFNL_SUBSYS_CTNETLINK_EXP`
-const EXPECTATIONS: NetfilterSubsystem = NetfilterSubsystem::Other(2);
 /// `IPCTNL_MSG_EXP_GET_STATS_CPU`
 const EXP_GET_STATS_CPU: u8 = 3;
 
-fn family(family: Family) -> NetfilterProtoFamily {
+pub(super) fn family(family: Family) -> NetfilterProtoFamily {
     match family {
         Family::Ipv4 => NetfilterProtoFamily::IPv4,
         Family::Ipv6 => NetfilterProtoFamily::IPv6,
@@ -143,4 +142,38 @@ pub(crate) fn portless_get(datagram: &mut Datagram, protocol: Protocol) -> Resul
             });
         },
     )
+}
+
+impl NewEntry {
+    /// Writes the request that creates the entry, netlink header included, for those who talk to
+    /// the kernel over a socket of their own. What the buffer held is lost.
+    ///
+    /// It is exclusive, and asks for an acknowledgement:
+    /// [`Conntrack::create`](crate::Conntrack::create) without the socket, and without its looking
+    /// at what kernels leave out silently.
+    ///
+    /// # Errors
+    /// None for an entry that could be built, as things are.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ctnetlink::Entry;
+    ///
+    /// let dns = Entry::udp("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:53".parse().unwrap())
+    ///     .timeout(Duration::from_secs(30))
+    ///     .build()?;
+    /// let mut buffer = Vec::new();
+    /// dns.write_request(1, &mut buffer)?;
+    /// let length = u32::from_ne_bytes(buffer[..4].try_into().unwrap());
+    /// assert_eq!(length as usize, buffer.len());
+    /// # Ok::<(), ctnetlink::Error>(())
+    /// ```
+    #[doc(alias = "IPCTNL_MSG_CT_NEW")]
+    pub fn write_request(&self, sequence: u32, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut datagram = Datagram::into(std::mem::take(buffer), sequence);
+        let written = create(&mut datagram, self);
+        datagram.acknowledge_last();
+        *buffer = datagram.into_bytes();
+        written
+    }
 }

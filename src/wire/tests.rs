@@ -102,7 +102,7 @@ prop_compose! {
             builder = builder.labels(Labels::from_bits(bits));
         }
         if let Some(helper) = helper {
-            builder = builder.helper(helper);
+            builder = builder.helper(helper.parse().unwrap());
         }
         if master {
             builder = builder.master(orig.reply());
@@ -232,6 +232,88 @@ fn unknown_attributes_are_kept_and_harmless() {
     let [unknown] = entry.unknown() else {
         panic!("{:?}", entry.unknown());
     };
-    assert_eq!((unknown.kind, &unknown.value[..]), (0x3fff, &[1, 2, 3][..]));
+    assert_eq!(
+        (&unknown.path[..], &unknown.value[..]),
+        (&[0x3fff][..], &[1, 2, 3][..])
+    );
     assert_eq!(entry.orig(), new.entry().orig());
+}
+
+/// Headers of nests, from the outside in, and what is inside of the last.
+fn nested(kinds: &[u16], inside: &[u8]) -> Vec<u8> {
+    kinds.iter().rev().fold(inside.to_vec(), |inside, kind| {
+        let length = u16::try_from(4 + inside.len()).unwrap();
+        let header = [length.to_ne_bytes(), (kind | 0x8000).to_ne_bytes()].concat();
+        [header, inside].concat()
+    })
+}
+
+/// In every nest of an entry, an attribute of a later kernel is kept with its path and fails nothing.
+#[test]
+fn unknown_attributes_are_kept_at_any_depth() {
+    let new = Entry::udp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+    let new = new.timeout(Duration::from_secs(9)).build().unwrap();
+    let stranger: &[u8] = &[8, 0, 77, 0, 1, 2, 3, 4];
+    let zeros = |kinds: std::ops::RangeInclusive<u16>| -> Vec<u8> {
+        kinds
+            .flat_map(|kind| [&[8, 0][..], &kind.to_ne_bytes(), &[0; 4]].concat())
+            .collect()
+    };
+    let long = |kind: u16| [&[12, 0][..], &kind.to_ne_bytes(), &[0; 8]].concat();
+    let name: &[u8] = &[8, 0, 1, 0, b'f', b't', b'p', 0];
+    let state: &[u8] = &[5, 0, 1, 0, 3, 0, 0, 0];
+    let cases: [(&[u16], Vec<u8>); 12] = [
+        (&[4], Vec::new()),
+        (&[4, 1], state.to_vec()),
+        (&[4, 2], state.to_vec()),
+        (&[4, 3], state.to_vec()),
+        (&[5], name.to_vec()),
+        (&[9], [long(1), long(2)].concat()),
+        (&[10], [long(1), long(2)].concat()),
+        (&[15], zeros(1..=3)),
+        (&[16], zeros(1..=3)),
+        (&[19], name.to_vec()),
+        (&[20], long(1)),
+        (&[24], zeros(1..=3)),
+    ];
+    for (path, known) in cases {
+        let plain = [payload(&new), nested(path, &known)].concat();
+        let mut strange = payload(&new);
+        strange.extend(nested(path, &[&known[..], stranger].concat()));
+        let read = |bytes: &[u8]| EntryRef::parse(bytes).unwrap().to_entry().unwrap();
+        let mut entry = read(&strange);
+        let [unknown] = entry.unknown() else {
+            panic!("{path:?}: {:?}", entry.unknown());
+        };
+        assert_eq!(unknown.path, [path, &[77]].concat());
+        assert_eq!(unknown.value, [1, 2, 3, 4]);
+        // And nothing else is different.
+        entry.rare.as_mut().unwrap().unknown.clear();
+        let mut without = read(&plain);
+        without.rare.get_or_insert_default();
+        assert_eq!(entry, without, "{path:?}");
+    }
+    // Inside of tuples too, three levels deep.
+    for (start, path) in [(4, [1, 1]), (4 + 4 + 20, [1, 2]), (4 + 52, [2, 1])] {
+        let mut bytes = payload(&new);
+        let at = start + if path[0] == 2 { 4 } else { 0 };
+        let at = if path == [1, 1] { 8 } else { at };
+        let inner = usize::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
+        bytes.splice(at + inner..at + inner, stranger.iter().copied());
+        let outer = if path[0] == 2 { 4 + 52 } else { 4 };
+        for header in [at, outer] {
+            let length = u16::from_ne_bytes([bytes[header], bytes[header + 1]]) + 8;
+            bytes[header..header + 2].copy_from_slice(&length.to_ne_bytes());
+        }
+        let entry = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
+        assert_eq!(entry.unknown().len(), 1);
+        assert_eq!(entry.unknown()[0].path, [path[0], path[1], 77]);
+        assert_eq!(
+            (entry.orig(), entry.reply()),
+            (new.entry().orig(), new.entry().reply())
+        );
+        let view = EntryRef::parse(&bytes).unwrap();
+        assert_eq!(view.orig().unwrap(), *new.entry().orig());
+        assert_eq!(view.reply().unwrap(), *new.entry().reply());
+    }
 }

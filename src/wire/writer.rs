@@ -29,6 +29,22 @@ impl Datagram {
         }
     }
 
+    /// Into a buffer that is there; what it held is lost.
+    pub(crate) fn into(buffer: Vec<u8>, first: u32) -> Self {
+        let mut datagram = Self {
+            bytes: buffer,
+            first,
+            count: 0,
+            last: 0,
+        };
+        datagram.restart(first);
+        datagram
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Empty again, the buffer kept.
     pub(crate) fn restart(&mut self, first: u32) {
         self.bytes.clear();
@@ -143,6 +159,13 @@ impl Writer<'_> {
             .extend_from_slice(&whole[..HEADER + ((N + 3) & !3)]);
     }
 
+    /// Whole attributes, padding included, that were put together elsewhere.
+    #[inline]
+    pub(super) fn raw<const N: usize>(&mut self, attributes: &[u8; N]) {
+        const { assert!(N % 4 == 0) };
+        self.bytes.extend_from_slice(attributes);
+    }
+
     #[inline]
     pub(crate) fn be16(&mut self, kind: u16, value: u16) {
         self.put(kind, value.to_be_bytes());
@@ -155,14 +178,25 @@ impl Writer<'_> {
 
     /// A text with its closing zero (`NLA_NUL_STRING`).
     pub(crate) fn text(&mut self, kind: u16, text: &str) {
-        let Ok(length) = u16::try_from(HEADER + text.len() + 1) else {
+        self.parts(kind, [text.as_bytes(), &[0]]);
+    }
+
+    /// Any bytes.
+    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) {
+        self.parts(kind, [value, &[]]);
+    }
+
+    fn parts(&mut self, kind: u16, parts: [&[u8]; 2]) {
+        let length = HEADER + parts[0].len() + parts[1].len();
+        let Ok(length) = u16::try_from(length) else {
             self.overflow = true;
             return;
         };
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.push(0);
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         // Messages begin at multiples of four, so the buffer's length tells the padding.
         while self.bytes.len() % 4 != 0 {
             self.bytes.push(0);

@@ -13,12 +13,14 @@
 mod batch;
 mod errors;
 mod events;
+mod expect;
 mod handle;
 mod interop;
 #[cfg(feature = "serde")]
 mod json;
 mod line;
 mod netns;
+mod policies;
 mod protocols;
 mod review;
 mod settings;

@@ -9,8 +9,9 @@ use super::tuple::{EntryZoneForm, TupleForm, check_family, entry_zone};
 use crate::error::Error;
 use crate::model::builder::Nat;
 use crate::model::{
-    Counters, DccpInfo, Direction, Entry, Family, Key, Labels, NatRange, NewEntry, Protocol, Rare,
-    SctpInfo, SeqAdjust, Status, Synproxy, TcpInfo, Timestamps, Tuple, Unknown, Zone,
+    Counters, DccpInfo, Direction, Entry, Family, Helper, Key, Labels, NatRange, NewEntry,
+    Protocol, Rare, SctpInfo, SeqAdjust, Status, Synproxy, TcpInfo, Timestamps, Tuple, Unknown,
+    Zone,
 };
 
 form!(EntryForm {
@@ -32,12 +33,14 @@ form!(EntryForm {
     "reply_counters" => reply_counters: Counters,
     "labels" => labels: Labels,
     "timestamps" => timestamps: Timestamps,
-    "helper" => helper: String,
+    "helper" => helper: Helper,
+    "helper_info" => helper_info: Hex,
     "master" => master: Tuple,
     "orig_seq_adjust" => orig_seq_adjust: SeqAdjust,
     "reply_seq_adjust" => reply_seq_adjust: SeqAdjust,
     "synproxy" => synproxy: Synproxy,
     "secctx" => secctx: String,
+    "secmark" => secmark: u32,
     "unknown" => unknown: Vec<Unknown>,
 });
 
@@ -46,42 +49,66 @@ impl Formed for Entry {
     const WHAT: &'static str = "an entry";
 
     fn form(&self, _: Side) -> EntryForm {
+        // A field that is not here would be lost, so all are named.
+        let Self {
+            orig,
+            reply,
+            zone,
+            status,
+            timeout,
+            mark,
+            id,
+            use_count,
+            proto_info,
+            orig_counters,
+            reply_counters,
+            synproxy,
+            rare,
+        } = self;
+        let none = Rare::default();
+        let Rare {
+            labels,
+            timestamps,
+            helper,
+            helper_info,
+            master,
+            orig_seq_adjust,
+            reply_seq_adjust,
+            secctx,
+            secmark,
+            unknown,
+        } = rare.as_deref().unwrap_or(&none);
         let protocol = self.protocol();
-        let zone = EntryZoneForm::from(self.zone);
-        let info = ProtoInfoForm::from(self.proto_info);
-        let form = EntryForm {
+        let zone = EntryZoneForm::from(*zone);
+        let info = ProtoInfoForm::from(*proto_info);
+        EntryForm {
             family: Some(self.family()),
             protocol: Some(protocol),
-            orig: Some(TupleForm::inside(&self.orig, protocol)),
-            reply: Some(TupleForm::inside(&self.reply, protocol)),
+            orig: Some(TupleForm::inside(orig, protocol)),
+            reply: Some(TupleForm::inside(reply, protocol)),
             zone: zone.zone,
             zone_direction: zone.direction,
-            status: self.status,
-            timeout: self.timeout,
-            mark: self.mark,
-            id: self.id,
-            use_count: self.use_count,
+            status: *status,
+            timeout: *timeout,
+            mark: *mark,
+            id: *id,
+            use_count: *use_count,
             tcp: info.tcp,
             sctp: info.sctp,
             dccp: info.dccp,
-            orig_counters: self.orig_counters,
-            reply_counters: self.reply_counters,
-            synproxy: self.synproxy,
-            ..EntryForm::default()
-        };
-        match self.rare.as_deref() {
-            None => form,
-            Some(rare) => EntryForm {
-                labels: rare.labels,
-                timestamps: rare.timestamps,
-                helper: rare.helper.clone(),
-                master: rare.master,
-                orig_seq_adjust: rare.orig_seq_adjust,
-                reply_seq_adjust: rare.reply_seq_adjust,
-                secctx: rare.secctx.clone(),
-                unknown: Some(rare.unknown.clone()).filter(|unknown| !unknown.is_empty()),
-                ..form
-            },
+            orig_counters: *orig_counters,
+            reply_counters: *reply_counters,
+            labels: *labels,
+            timestamps: *timestamps,
+            helper: *helper,
+            helper_info: helper_info.clone().map(Hex),
+            master: *master,
+            orig_seq_adjust: *orig_seq_adjust,
+            reply_seq_adjust: *reply_seq_adjust,
+            synproxy: *synproxy,
+            secctx: secctx.clone(),
+            secmark: *secmark,
+            unknown: listed(unknown),
         }
     }
 
@@ -101,14 +128,17 @@ impl Formed for Entry {
             labels: form.labels,
             timestamps: form.timestamps,
             helper: form.helper,
+            helper_info: form.helper_info.map(|Hex(info)| info),
             master: form.master,
             orig_seq_adjust: form.orig_seq_adjust,
             reply_seq_adjust: form.reply_seq_adjust,
             secctx: form.secctx,
+            secmark: form.secmark,
             unknown: form.unknown.unwrap_or_default(),
-            ..Rare::default()
         };
         Ok(Self {
+            orig,
+            reply,
             zone: entry_zone(form.zone, form.zone_direction, side)?,
             status: form.status,
             timeout: form.timeout,
@@ -120,19 +150,23 @@ impl Formed for Entry {
             reply_counters: form.reply_counters,
             synproxy: form.synproxy,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
-            ..Self::new(orig, reply)
         })
     }
 }
 
-/// What is said once for both directions.
-struct Ends {
-    family: Option<Family>,
-    protocol: Option<Protocol>,
+/// Without any, the field is absent.
+pub(super) fn listed(unknown: &[Unknown]) -> Option<Vec<Unknown>> {
+    (!unknown.is_empty()).then(|| unknown.to_vec())
+}
+
+/// What is said once for all tuples of an object.
+pub(super) struct Ends {
+    pub(super) family: Option<Family>,
+    pub(super) protocol: Option<Protocol>,
 }
 
 impl Ends {
-    fn tuple<E: de::Error>(
+    pub(super) fn tuple<E: de::Error>(
         &self,
         form: Option<TupleForm>,
         name: &'static str,
@@ -144,7 +178,7 @@ impl Ends {
         let tuple = form
             .tuple(Some(protocol), side)
             .map_err(|error| within::<E>(name, &error))?;
-        if name == "orig" || side == Side::Input {
+        if name != "reply" || side == Side::Input {
             check_family(self.family, &tuple)?;
             if tuple.protocol() != protocol {
                 return Err(E::custom(Error::invalid(
@@ -173,7 +207,8 @@ form!(NewEntryForm {
     "sctp" => sctp: SctpInfo,
     "dccp" => dccp: DccpInfo,
     "labels" => labels: Labels,
-    "helper" => helper: String,
+    "helper" => helper: Helper,
+    "helper_info" => helper_info: Hex,
     "master" => master: Tuple,
     "nat_src" => nat_src: NatRange,
     "nat_dst" => nat_dst: NatRange,
@@ -203,6 +238,7 @@ impl Formed for NewEntry {
             dccp: entry.dccp,
             labels: entry.labels,
             helper: entry.helper,
+            helper_info: entry.helper_info,
             master: entry.master,
             nat_src: self.nat.src,
             nat_dst: self.nat.dst,
@@ -228,6 +264,7 @@ impl Formed for NewEntry {
             dst: form.nat_dst,
         };
         let entry = EntryForm {
+            family: None,
             protocol: form.protocol,
             orig: Some(TupleForm::inside(&orig, orig.protocol())),
             reply: Some(TupleForm::inside(&reply, orig.protocol())),
@@ -236,16 +273,24 @@ impl Formed for NewEntry {
             status: form.status,
             timeout: form.timeout,
             mark: form.mark,
+            id: None,
+            use_count: None,
             tcp: form.tcp,
             sctp: form.sctp,
             dccp: form.dccp,
+            orig_counters: None,
+            reply_counters: None,
             labels: form.labels,
+            timestamps: None,
             helper: form.helper,
+            helper_info: form.helper_info,
             master: form.master,
             orig_seq_adjust: form.orig_seq_adjust,
             reply_seq_adjust: form.reply_seq_adjust,
             synproxy: form.synproxy,
-            ..EntryForm::default()
+            secctx: None,
+            secmark: None,
+            unknown: None,
         };
         Self::check(Entry::of(entry, side)?, nat).map_err(E::custom)
     }
@@ -352,22 +397,22 @@ impl Formed for Unknown {
 
     fn form(&self, _: Side) -> UnknownForm {
         UnknownForm {
-            path: Some(vec![self.kind]),
+            path: Some(self.path.clone()),
             value: Some(Hex(self.value.clone())),
         }
     }
 
     fn of<E: de::Error>(form: UnknownForm, _: Side) -> Result<Self, E> {
         let path = need(form.path, "path")?;
-        let &[kind] = &path[..] else {
+        if path.is_empty() {
             return Err(E::custom(Error::invalid(
                 "path",
-                format!("{path:?}"),
+                "[]",
                 "not the place of an attribute",
-                "one number, as only attributes at the top level are kept",
+                "one number or more",
             )));
-        };
+        }
         let Hex(value) = need(form.value, "value")?;
-        Ok(Self { kind, value })
+        Ok(Self { path, value })
     }
 }

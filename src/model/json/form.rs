@@ -148,7 +148,7 @@ impl<'de, T: Formed> Visitor<'de> for FormVisitor<T> {
 }
 
 /// The name of a field, borrowed where the input allows.
-struct Name;
+pub(crate) struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
     type Value = Cow<'de, str>;
@@ -174,7 +174,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// The value of a field. Errors begin with the field's name.
+/// The value of a field.
 pub(crate) fn read_field<'de, T: Part, M: MapAccess<'de>>(
     slot: &mut Option<T>,
     name: &'static str,
@@ -184,12 +184,21 @@ pub(crate) fn read_field<'de, T: Part, M: MapAccess<'de>>(
     if slot.is_some() {
         return Err(de::Error::duplicate_field(name));
     }
-    let value = match side {
+    *slot = read_value(name, side, from)?;
+    Ok(())
+}
+
+/// A value; `None` for a `null` of a report. Errors begin with its name.
+pub(crate) fn read_value<'de, T: Part, M: MapAccess<'de>>(
+    name: &str,
+    side: Side,
+    from: &mut M,
+) -> Result<Option<T>, M::Error> {
+    match side {
         Side::Report => from.next_value_seed(Nullable(In::new(side))),
         Side::Input => from.next_value_seed(In::new(side)).map(Some),
-    };
-    *slot = value.map_err(|error| within(name, &error))?;
-    Ok(())
+    }
+    .map_err(|error| within(name, &error))
 }
 
 /// An error of a field.

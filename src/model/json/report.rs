@@ -4,9 +4,12 @@ use serde::de::{self, MapAccess};
 use serde::ser::SerializeStruct;
 
 use super::entry::EntryForm;
+use super::expect::ExpectationForm;
 use super::form::{Fields, Formed, Out, Side, need, plain, read_field};
 use crate::error::Error;
-use crate::model::{Count, CpuStats, Entry, Event, EventsMode, ExpectCpuStats, Health, Overrun};
+use crate::model::{
+    Count, CpuStats, Entry, Event, EventsMode, ExpectCpuStats, Expectation, Health, Overrun,
+};
 
 plain!(Count as CountForm, "how many entries there are",
     needs {
@@ -66,25 +69,54 @@ plain!(Overrun as OverrunForm, "an overrun",
     may {}
 );
 
-/// An event is its entry, or its overrun, with the field `event` in front: what selects entries of
-/// a list selects events too.
+/// An event is its entry, its expectation, or its overrun, with the field `event` in front: what
+/// selects entries of a list selects events too.
 #[derive(Default)]
 pub(crate) struct EventForm {
     event: Option<String>,
+    /// When it is read, also those fields of an expectation that entries have as well.
     entry: EntryForm,
+    expectation: ExpectationForm,
     overrun: OverrunForm,
+}
+
+impl EventForm {
+    /// The expectation's fields, wherever they were put.
+    fn expectation(self) -> ExpectationForm {
+        let (shared, own) = (self.entry, self.expectation);
+        ExpectationForm {
+            family: shared.family,
+            protocol: shared.protocol,
+            tuple: own.tuple,
+            mask: own.mask,
+            master: shared.master,
+            zone: shared.zone,
+            timeout: shared.timeout,
+            id: shared.id,
+            helper: shared.helper,
+            flags: own.flags,
+            class: own.class,
+            nat: own.nat,
+            function: own.function,
+            unknown: shared.unknown,
+        }
+    }
 }
 
 impl Fields for EventForm {
     const NAMES: &'static [&'static str] = &["event"];
 
     fn count(&self) -> usize {
-        1 + self.entry.count() + self.overrun.count()
+        1 + self.entry.count() + self.expectation.count() + self.overrun.count()
     }
 
     fn put<S: SerializeStruct>(&self, side: Side, to: &mut S) -> Result<(), S::Error> {
         if let Some(event) = &self.event {
             to.serialize_field("event", &Out(event, side))?;
+        }
+        // One of the three; what the others have in common with it must not be said to be absent.
+        if self.expectation.count() > 0 {
+            return self.expectation.put(side, to);
         }
         self.entry.put(side, to)?;
         self.overrun.put(side, to)
@@ -100,7 +132,9 @@ impl Fields for EventForm {
             read_field(&mut self.event, "event", side, from)?;
             return Ok(true);
         }
-        Ok(self.entry.take(name, side, from)? || self.overrun.take(name, side, from)?)
+        Ok(self.entry.take(name, side, from)?
+            || self.expectation.take(name, side, from)?
+            || self.overrun.take(name, side, from)?)
     }
 }
 
@@ -109,36 +143,74 @@ impl Formed for Event {
     const WHAT: &'static str = "an event";
 
     fn form(&self, side: Side) -> EventForm {
-        let of_entry = |event: &str, entry: &Entry| EventForm {
+        let named = |event: &str| EventForm {
             event: Some(event.to_owned()),
-            entry: entry.form(side),
             ..EventForm::default()
+        };
+        let of_entry = |event, entry: &Entry| EventForm {
+            entry: entry.form(side),
+            ..named(event)
+        };
+        let of_expectation = |event, expectation: &Expectation| EventForm {
+            expectation: expectation.form(side),
+            ..named(event)
         };
         match self {
             Self::New(entry) => of_entry("new", entry),
             Self::Update(entry) => of_entry("update", entry),
             Self::Destroy(entry) => of_entry("destroy", entry),
+            Self::ExpectNew(expectation) => of_expectation("expect_new", expectation),
+            Self::ExpectUpdate(expectation) => of_expectation("expect_update", expectation),
+            Self::ExpectDestroy(expectation) => of_expectation("expect_destroy", expectation),
             Self::Overrun(overrun) => EventForm {
-                event: Some("overrun".to_owned()),
                 overrun: overrun.form(side),
-                ..EventForm::default()
+                ..named("overrun")
             },
         }
     }
 
-    fn of<E: de::Error>(form: EventForm, side: Side) -> Result<Self, E> {
-        let entry = |form| Entry::of(form, side);
-        match &*need::<_, E>(form.event, "event")? {
-            "new" => entry(form.entry).map(Self::New),
-            "update" => entry(form.entry).map(Self::Update),
-            "destroy" => entry(form.entry).map(Self::Destroy),
+    fn of<E: de::Error>(mut form: EventForm, side: Side) -> Result<Self, E> {
+        let event = need::<_, E>(form.event.take(), "event")?;
+        let entry = |form: EventForm| Entry::of(form.entry, side);
+        let expectation = |form: EventForm| Expectation::of(form.expectation(), side);
+        match &*event {
+            "new" => entry(form).map(Self::New),
+            "update" => entry(form).map(Self::Update),
+            "destroy" => entry(form).map(Self::Destroy),
+            "expect_new" => expectation(form).map(Self::ExpectNew),
+            "expect_update" => expectation(form).map(Self::ExpectUpdate),
+            "expect_destroy" => expectation(form).map(Self::ExpectDestroy),
             "overrun" => Overrun::of(form.overrun, side).map(Self::Overrun),
             other => Err(E::custom(Error::invalid(
                 "event",
                 other,
                 "not known",
-                "new, update, destroy or overrun",
+                "new, update, destroy, expect_new, expect_update, expect_destroy or overrun",
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Fields that entries and expectations share are read into the entry's.
+    #[test]
+    fn no_field_of_an_expectations_event_is_lost() {
+        let names = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+        let entry = names(EntryForm::NAMES);
+        let expectation = names(ExpectationForm::NAMES);
+        let shared: Vec<_> = entry.intersection(&expectation).copied().collect();
+        assert_eq!(
+            shared,
+            [
+                "family", "helper", "id", "master", "protocol", "timeout", "unknown", "zone"
+            ]
+        );
+        let overrun = names(OverrunForm::NAMES);
+        assert!(overrun.is_disjoint(&entry) && overrun.is_disjoint(&expectation));
     }
 }

@@ -14,8 +14,8 @@ use serde::{Deserializer, Serializer};
 use super::form::{In, Out, Part, Side};
 use crate::error::Error;
 use crate::model::{
-    DccpRole, DccpState, Direction, EventGroups, EventsMode, Family, Labels, Mark, Protocol,
-    SctpState, Status, TcpFlags, TcpState, Zone,
+    DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family, Helper, Labels,
+    Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
 };
 
 macro_rules! numbers {
@@ -78,6 +78,16 @@ impl Part for String {
 
     fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
         read_text(from, "a string", |text| Ok(text.to_owned()))
+    }
+}
+
+impl Part for Helper {
+    fn write<S: Serializer>(&self, _: Side, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+
+    fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
+        read_text(from, "a helper's name as a string", str::parse)
     }
 }
 
@@ -442,6 +452,7 @@ macro_rules! flags {
 flags! {
     Status, "status", "SEEN_REPLY", Cow::Borrowed;
     TcpFlags, "TCP flags", "BE_LIBERAL", Cow::Borrowed;
+    ExpectFlags, "flags of an expectation", "PERMANENT", Cow::Borrowed;
     // As the field `event` has them.
     EventGroups, "event groups", "new", lower;
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod dump;
 mod loss;
+mod policy;
 mod refusal;
 mod single;
 mod strangers;

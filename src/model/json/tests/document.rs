@@ -37,6 +37,7 @@ fn examples_are_what_they_say() {
         let (kind, text) = block.split_once('\n').unwrap();
         let check = match kind {
             "Entry" => report::<Entry>,
+            "Expectation" => report::<Expectation>,
             "Event" => report::<Event>,
             "Health" => report::<Health>,
             "CpuStats" => report::<CpuStats>,
@@ -47,7 +48,9 @@ fn examples_are_what_they_say() {
             "LabelChange" => report::<LabelChange>,
             "LabelNames" => report::<LabelNames>,
             "NewEntry" => input::<NewEntry>,
+            "NewExpectation" => input::<NewExpectation>,
             "Key" => input::<Key>,
+            "ExpectKey" => input::<ExpectKey>,
             "Update" => input::<Update>,
             // In the filter's own room.
             "Filter" => |_: &Value| (),
@@ -66,7 +69,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 14);
+    assert_eq!(seen.len(), 17);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 
@@ -107,6 +110,19 @@ fn tables_have_the_names_of_the_fields() {
     assert_eq!(names("## New entry", 1, "`"), fields::<NewEntry>());
     assert_eq!(names("## Key", 1, "`"), fields::<Key>());
     assert_eq!(names("## Update", 1, "`"), fields::<Update>());
+    assert_eq!(names("## Expectation", 1, "`"), fields::<Expectation>());
+    assert_eq!(
+        names("## New expectation", 1, "`"),
+        fields::<NewExpectation>()
+    );
+    assert_eq!(
+        names("### Key of an expectation", 1, "`"),
+        fields::<ExpectKey>()
+    );
+    let part = |row| names("### Parts of an expectation", 2, row);
+    assert_eq!(part("mask "), fields::<ExpectMask>());
+    assert_eq!(part("translation "), fields::<ExpectNat>());
+    assert_eq!(names("## Event", 2, "`overrun`"), fields::<Overrun>());
     let part = |row| names("## Parts of an entry", 2, row);
     assert_eq!(part("counters "), fields::<Counters>());
     assert_eq!(part("time stamps "), fields::<Timestamps>());
@@ -147,6 +163,23 @@ fn tables_have_the_names_of_bits_and_states() {
     );
     let status = Status::all().iter_names().map(|(name, _)| name);
     assert_eq!(names("## Entry", 3, "`status`"), named(status, Some));
+    let flags = ExpectFlags::all().iter_names().map(|(name, _)| name);
+    assert_eq!(names("## Expectation", 3, "`flags`"), named(flags, Some));
+    let flags = ExpectFlags::SETTABLE.iter_names().map(|(name, _)| name);
+    assert_eq!(
+        names("## New expectation", 3, "`flags`"),
+        named(flags, Some)
+    );
     let flags = TcpFlags::all().iter_names().map(|(name, _)| name);
     assert_eq!(names("### tcp", 3, "`orig_flags`"), named(flags, Some));
+}
+
+/// The kinds of events are the groups, and the overrun.
+#[test]
+fn tables_have_the_kinds_of_events() {
+    let mut kinds = names("## Event", 1, "`");
+    assert!(kinds.remove("overrun"));
+    let groups = serde_json::to_value(EventGroups::all()).unwrap();
+    let groups: BTreeSet<String> = serde_json::from_value(groups).unwrap();
+    assert_eq!(kinds, groups);
 }

@@ -151,11 +151,41 @@ proptest! {
     }
 
     #[test]
-    fn events_survive(entry in entry(), kind in 0..4_u8, times in any::<u64>()) {
+    fn expectations_survive(expectation in expectation()) {
+        survives(&expectation);
+        survives(&expectation.mask());
+        let nat = expectation.nat();
+        prop_assert!(nat.is_none_or(|nat| survives(&nat).contains("direction")));
+        survives(&expectation.flags().unwrap_or_default());
+        if let Some(helper) = expectation.helper() {
+            survives(&helper);
+        }
+        let mut data = serde_json::to_value(&expectation).unwrap();
+        data["later"] = 7.into();
+        data["mask"]["later"] = 7.into();
+        prop_assert_eq!(serde_json::from_value::<Expectation>(data).unwrap(), expectation);
+    }
+
+    #[test]
+    fn new_expectations_survive(new in new_expectation()) {
+        survives(&new);
+        survives(new.master());
+        survives(&new.key());
+        survives(&new.key().with_id(7));
+        let mut data = serde_json::to_value(&new).unwrap();
+        data["mask"]["later"] = 7.into();
+        prop_assert!(serde_json::from_value::<NewExpectation>(data).is_err());
+    }
+
+    #[test]
+    fn events_survive(entry in entry(), expectation in expectation(), kind in 0..7_u8, times in any::<u64>()) {
         let (event, name) = match kind {
             0 => (Event::New(entry), "new"),
             1 => (Event::Update(entry), "update"),
             2 => (Event::Destroy(entry), "destroy"),
+            3 => (Event::ExpectNew(expectation), "expect_new"),
+            4 => (Event::ExpectUpdate(expectation), "expect_update"),
+            5 => (Event::ExpectDestroy(expectation), "expect_destroy"),
             _ => {
                 let overrun = Overrun { times, received: !times, receive_buffer: 1 << 20 };
                 survives(&overrun);
@@ -166,11 +196,13 @@ proptest! {
         // In front, where eyes and simple tools find it.
         let front = format!("{{\"event\":\"{name}\",");
         prop_assert!(text.starts_with(&front));
-        // The rest is the entry as a list has it.
-        if let Some(entry) = event.entry() {
-            let entry = serde_json::to_string(entry).unwrap();
-            prop_assert_eq!(text.strip_prefix(&front), entry.strip_prefix('{'));
-        }
+        // The rest is the entry or the expectation as a list has it.
+        let rest = match (event.entry(), event.expectation()) {
+            (Some(entry), None) => serde_json::to_string(entry).unwrap(),
+            (None, Some(expectation)) => serde_json::to_string(expectation).unwrap(),
+            _ => return Ok(()),
+        };
+        prop_assert_eq!(text.strip_prefix(&front), rest.strip_prefix('{'));
     }
 }
 

@@ -114,15 +114,16 @@ fn tuples_by_the_rules_of_their_constructors() {
     }
 }
 
+fn new_entry(rest: &str) -> String {
+    format!(
+        "{{\"protocol\":\"udp\",\"orig\":{{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\
+         \"src_port\":1,\"dst_port\":2}}{rest}}}"
+    )
+}
+
 #[test]
 fn new_entries_by_the_rules_of_their_builder() {
-    let entry = |rest: &str| {
-        format!(
-            "{{\"protocol\":\"udp\",\"orig\":{{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\
-             \"src_port\":1,\"dst_port\":2}}{rest}}}"
-        )
-    };
-    assert!(serde_json::from_str::<NewEntry>(&entry(",\"timeout\":60")).is_ok());
+    assert!(serde_json::from_str::<NewEntry>(&new_entry(",\"timeout\":60")).is_ok());
     for (rest, want) in [
         ("", "entry \"udp      17 "),
         (",\"timeout\":2147484", "time-out \"2147484s\": too long"),
@@ -172,10 +173,7 @@ fn new_entries_by_the_rules_of_their_builder() {
             "missing field `zone`",
         ),
         (",\"timeout\":60,\"zone\":null", "zone: invalid type: null"),
-        (
-            ",\"timeout\":60,\"helper\":\"\"",
-            "entry \"\": not a helper's name",
-        ),
+        (",\"timeout\":60,\"secmark\":1", "unknown field `secmark`"),
         (
             ",\"timeout\":60,\"labels\":[1,128]",
             "labels: label \"128\": too large",
@@ -210,7 +208,36 @@ fn new_entries_by_the_rules_of_their_builder() {
             "reply \"tcp\": of another protocol than the entry",
         ),
     ] {
-        refused::<NewEntry>(&entry(rest), want);
+        refused::<NewEntry>(&new_entry(rest), want);
+    }
+}
+
+#[test]
+fn helpers_by_the_rules_of_their_names() {
+    for (rest, want) in [
+        (
+            ",\"timeout\":60,\"helper\":\"\"",
+            "helper: helper \"\": not a helper's name; expected 1 to 15 bytes, no zero",
+        ),
+        (
+            ",\"timeout\":60,\"helper\":\"sixteen-bytes-xy\"",
+            "helper: helper \"sixteen-bytes-xy\": not a helper's name",
+        ),
+        (
+            ",\"timeout\":60,\"helper\":5",
+            "helper: invalid type: integer `5`, expected a helper's name as a string",
+        ),
+        (
+            ",\"timeout\":60,\"helper\":\"ftp\",\"helper_info\":\"0\"",
+            "helper_info: bytes \"0\": not hexadecimal",
+        ),
+        (
+            ",\"timeout\":60,\"helper_info\":\"00\"",
+            "entry \"udp      17 60 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 \
+             dst=10.0.0.1 sport=2 dport=1\": a helper's information without a helper",
+        ),
+    ] {
+        refused::<NewEntry>(&new_entry(rest), want);
     }
 }
 
@@ -267,6 +294,109 @@ fn other_inputs() {
 }
 
 #[test]
+fn new_expectations_by_the_rules_of_their_builder() {
+    let end = "\"src\":\"10.0.0.2\",\"dst\":\"10.0.0.1\"";
+    let expect = |rest: &str| {
+        format!(
+            "{{\"master\":{{\"protocol\":\"tcp\",\"orig\":{{{end},\"src_port\":1,\"dst_port\":21}}}},\
+             \"protocol\":\"tcp\",\"tuple\":{{{end},\"src_port\":0,\"dst_port\":2}}{rest}}}"
+        )
+    };
+    assert!(serde_json::from_str::<NewExpectation>(&expect("")).is_ok());
+    for (rest, want) in [
+        (
+            ",\"zone\":5",
+            "unknown field `zone`, expected one of `master`",
+        ),
+        (",\"id\":7", "unknown field `id`"),
+        (
+            ",\"mask\":{\"src\":\"::\"}",
+            "expectation \"::\": of another family than what is expected; \
+             expected an address of the expectation's own family",
+        ),
+        (
+            ",\"mask\":{\"dst\":\"0.0.0.0\"}",
+            "mask: unknown field `dst`, expected `src` or `src_port`",
+        ),
+        (
+            ",\"mask\":{\"src_port\":65536}",
+            "mask: src_port: invalid value: integer `65536`, expected a number from 0 to 65535",
+        ),
+        (",\"mask\":null", "mask: invalid type: null"),
+        (
+            ",\"nat\":{\"direction\":\"orig\",\"address\":\"::1\",\"port\":1}",
+            "expectation \"::1\": of another family than what is expected",
+        ),
+        (
+            ",\"nat\":{\"direction\":\"orig\",\"address\":\"10.0.0.9\"}",
+            "nat: missing field `port`",
+        ),
+        (
+            ",\"nat\":{\"direction\":\"there\"}",
+            "nat: direction: direction \"there\": not known; expected one of: orig reply",
+        ),
+        (
+            ",\"flags\":[\"PERMANENT\",\"USERSPACE\"]",
+            "expectation \"USERSPACE\": these flags cannot be set; expected PERMANENT, INACTIVE",
+        ),
+        (
+            ",\"flags\":[\"0x8\"]",
+            "expectation \"0x8\": these flags cannot be set",
+        ),
+        (
+            ",\"flags\":[\"permanent\"]",
+            "flags: flags of an expectation \"permanent\": no such bit",
+        ),
+        (
+            ",\"function\":\"\"",
+            "expectation \"\": not a function's name; expected 1 to 255 bytes, no zero",
+        ),
+        (
+            ",\"helper\":\"\"",
+            "helper: helper \"\": not a helper's name",
+        ),
+        (",\"timeout\":2147484", "time-out \"2147484s\": too long"),
+        (",\"class\":-1", "class: invalid value: integer `-1`"),
+        (
+            ",\"family\":\"ipv6\"",
+            "family \"ipv6\": the addresses are of another",
+        ),
+    ] {
+        refused::<NewExpectation>(&expect(rest), want);
+    }
+    let master = expect("").replacen(
+        "\"10.0.0.2\",\"dst\":\"10.0.0.1\"",
+        "\"::2\",\"dst\":\"::1\"",
+        1,
+    );
+    refused::<NewExpectation>(
+        &master,
+        "expectation \"10.0.0.2 by ::2\": the master is of another family",
+    );
+    refused::<NewExpectation>(
+        &expect("").replacen(":1,", ":null,", 1),
+        "master: orig: src_port: invalid type: null",
+    );
+    let tuple = format!("\"protocol\":\"tcp\",\"tuple\":{{{end},\"src_port\":0,\"dst_port\":2}}");
+    refused::<NewExpectation>(&format!("{{{tuple}}}"), "missing field `master`");
+    // The zone of what is expected is not known of what is listed, so it must be said.
+    refused::<ExpectKey>(&format!("{{{tuple}}}"), "missing field `zone`");
+    refused::<ExpectKey>(
+        &format!("{{{tuple},\"zone\":null}}"),
+        "zone: invalid type: null",
+    );
+    refused::<ExpectKey>(
+        &format!("{{{tuple},\"zone\":5,\"zone_direction\":\"orig\"}}"),
+        "unknown field `zone_direction`",
+    );
+    let ported = tuple.replace(",\"src_port\":0,\"dst_port\":2", "");
+    refused::<ExpectKey>(
+        &format!("{{{ported},\"zone\":5}}"),
+        "tuple: missing field `src_port`",
+    );
+}
+
+#[test]
 fn reports() {
     let entry = "\"protocol\":\"udp\",\"orig\":{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\"},\
                  \"reply\":{\"src\":\"10.0.0.2\",\"dst\":\"10.0.0.1\"}";
@@ -277,11 +407,25 @@ fn reports() {
     refused::<Event>(&format!("{{{entry}}}"), "missing field `event`");
     refused::<Event>(
         &format!("{{\"event\":\"renew\",{entry}}}"),
-        "event \"renew\": not known; expected new, update, destroy or overrun",
+        "event \"renew\": not known; expected new, update, destroy, expect_new, expect_update, \
+         expect_destroy or overrun",
+    );
+    refused::<Event>(
+        &format!("{{\"event\":\"expect_new\",{entry}}}"),
+        "missing field `tuple`",
     );
     refused::<Event>("{\"event\":\"overrun\"}", "missing field `times`");
     refused::<Counters>("{\"packets\":1}", "missing field `bytes`");
     refused::<Counters>("{\"packets\":1,\"packets\":1}", "duplicate field `packets`");
+    refused::<Unknown>(
+        "{\"path\":[],\"value\":\"\"}",
+        "path \"[]\": not the place of an attribute; expected one number or more",
+    );
+    refused::<Unknown>("{\"path\":[1]}", "missing field `value`");
+    refused::<Unknown>(
+        "{\"path\":[1,65536],\"value\":\"\"}",
+        "path: invalid value: integer `65536`",
+    );
     refused::<Unknown>(
         "{\"path\":[1],\"value\":\"0\"}",
         "value: bytes \"0\": not hexadecimal",

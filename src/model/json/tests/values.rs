@@ -6,8 +6,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use crate::model::{
-    Addresses, Counters, DccpInfo, DccpRole, DccpState, Entry, EntryZone, GreKeys, Icmp, Icmpv6,
-    LabelChange, Labels, Layer4, Mark, NatRange, NewEntry, Ports, ProtoInfo, Protocol, Rare,
+    Addresses, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone, ExpectFlags,
+    ExpectMask, ExpectNat, Expectation, Family, GreKeys, Helper, Icmp, Icmpv6, Key, LabelChange,
+    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Ports, ProtoInfo, Protocol, Rare,
     SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
     Timestamps, Tuple, Unknown, Zone,
 };
@@ -182,18 +183,25 @@ fn synproxy() -> impl Strategy<Value = Synproxy> {
 }
 
 fn unknown() -> impl Strategy<Value = Unknown> {
-    (any::<u16>(), any::<Vec<u8>>()).prop_map(|(kind, value)| Unknown { kind, value })
+    let path = proptest::collection::vec(any::<u16>(), 1..4);
+    (path, any::<Vec<u8>>()).prop_map(|(path, value)| Unknown { path, value })
+}
+
+fn helper() -> impl Strategy<Value = Helper> {
+    "[a-z0-9.\"\\\\é\n-]{1,7}".prop_map(|name| Helper::new(&name).unwrap())
 }
 
 prop_compose! {
     fn rare()(
         labels in of(labels()),
         stamps in of(any::<[Option<u64>; 3]>()),
-        helper in of("[a-z0-9.\"\\\\-]{1,15}"),
+        helper in of(helper()),
+        helper_info in of(any::<Vec<u8>>()),
         master in of(tuple()),
         orig_seq_adjust in of(adjust()),
         reply_seq_adjust in of(adjust()),
         secctx in of(".{0,20}"),
+        secmark in any::<Option<u32>>(),
         unknown in proptest::collection::vec(unknown(), 0..3),
     ) -> Rare {
         let timestamps = stamps.map(|[start, stop, event]| Timestamps { start, stop, event });
@@ -201,14 +209,27 @@ prop_compose! {
             labels,
             timestamps,
             helper,
+            helper_info,
             master,
             orig_seq_adjust,
             reply_seq_adjust,
             secctx,
+            secmark,
             unknown,
-            ..Rare::default()
         }
     }
+}
+
+/// A protocol without its tracker cannot be created.
+fn tracked(tuple: Tuple, ports: (u16, u16)) -> Tuple {
+    let layer4 = match tuple.layer4 {
+        Layer4::Other(protocol) if protocol.name().is_some() => Layer4::Tcp(Ports {
+            src: ports.0,
+            dst: ports.1,
+        }),
+        other => other,
+    };
+    Tuple { layer4, ..tuple }
 }
 
 fn proto_info() -> impl Strategy<Value = ProtoInfo> {
@@ -238,6 +259,8 @@ prop_compose! {
         let (orig, reply) = tuples;
         let [status, timeout, mark, id, use_count] = numbers;
         Entry {
+            orig,
+            reply: reply.unwrap_or_else(|| orig.reply()),
             zone,
             status: status.map(Status::from_bits_retain),
             timeout,
@@ -249,7 +272,6 @@ prop_compose! {
             reply_counters,
             synproxy,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
-            ..Entry::new(orig, reply.unwrap_or_else(|| orig.reply()))
         }
     }
 }
@@ -264,14 +286,12 @@ prop_compose! {
         nat in (of(nat_range()), of(nat_range())),
     ) -> NewEntry {
         let mut entry = entry;
-        // A protocol without its tracker cannot be created.
-        entry.orig.layer4 = match entry.orig.layer4 {
-            Layer4::Other(protocol) if protocol.name().is_some() => {
-                Layer4::Tcp(Ports { src: ports.0, dst: ports.1 })
-            }
-            other => other,
-        };
+        entry.orig = tracked(entry.orig, ports);
         entry.reply = entry.orig.reply();
+        // Without a helper it has nothing to be of.
+        if let Some(rare) = &mut entry.rare {
+            rare.helper_info = rare.helper.and(rare.helper_info.take());
+        }
         entry.timeout = Some(timeout);
         let number = timeout.to_ne_bytes()[0];
         entry.proto_info = match entry.orig.protocol() {
@@ -294,4 +314,124 @@ prop_compose! {
         let created = entry.to_new().unwrap();
         NewEntry::check(created.into(), nat).unwrap()
     }
+}
+
+pub(super) fn address(family: Family) -> BoxedStrategy<IpAddr> {
+    match family {
+        Family::Ipv4 => any::<u32>()
+            .prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+            .boxed(),
+        Family::Ipv6 => any::<u128>()
+            .prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
+            .boxed(),
+    }
+}
+
+prop_compose! {
+    pub(super) fn mask(family: Family)(src in of(address(family)), src_port in any::<Option<u16>>()) -> ExpectMask {
+        ExpectMask { src, src_port }
+    }
+}
+
+prop_compose! {
+    pub(super) fn expect_nat(family: Family)(reply in any::<bool>(), address in address(family), port in any::<u16>()) -> ExpectNat {
+        let direction = if reply { Direction::Reply } else { Direction::Original };
+        ExpectNat { direction, address, port }
+    }
+}
+
+fn either_family() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
+}
+
+prop_compose! {
+    /// Whatever the type can hold.
+    pub(super) fn expectation()(
+        tuple in tuple(),
+        mask in either_family().prop_flat_map(mask),
+        master in tuple(),
+        zone in any::<Option<u16>>(),
+        numbers in any::<[Option<u32>; 4]>(),
+        helper in of(helper()),
+        nat in of(either_family().prop_flat_map(expect_nat)),
+        function in of(".{0,20}"),
+        unknown in proptest::collection::vec(unknown(), 0..3),
+    ) -> Expectation {
+        let [timeout, id, flags, class] = numbers;
+        Expectation {
+            tuple,
+            mask,
+            master,
+            zone: zone.map(Zone::new),
+            timeout,
+            id,
+            helper,
+            flags: flags.map(ExpectFlags::from_bits_retain),
+            class,
+            nat,
+            function,
+            unknown,
+        }
+    }
+}
+
+fn new_expectation_of(tuple: Tuple, master: Tuple) -> impl Strategy<Value = NewExpectation> {
+    let family = tuple.family();
+    let parts = (
+        of(mask(family)),
+        of(helper()),
+        of(expect_nat(family)),
+        of("[^\\x00]{1,9}"),
+    );
+    let numbers = (of(0..=2_147_483_u64), any::<Option<u32>>(), 0..4_u32);
+    let key = (zone(), any::<Option<u32>>(), any::<bool>());
+    (parts, numbers, key).prop_map(move |(parts, numbers, (zone, id, reply))| {
+        let key = if reply {
+            Key::reply(master)
+        } else {
+            Key::orig(master)
+        };
+        let key = Key {
+            id,
+            ..key.zone(zone)
+        };
+        let mut new =
+            NewExpectation::builder(key, tuple).flags(ExpectFlags::from_bits_retain(numbers.2));
+        if let Some(mask) = parts.0 {
+            new = new.mask(mask);
+        }
+        if let Some(helper) = parts.1 {
+            new = new.helper(helper);
+        }
+        if let Some(nat) = parts.2 {
+            new = new.nat(nat);
+        }
+        if let Some(function) = parts.3 {
+            new = new.function(function);
+        }
+        if let Some(seconds) = numbers.0 {
+            new = new.timeout(std::time::Duration::from_secs(seconds));
+        }
+        if let Some(class) = numbers.1 {
+            new = new.class(class);
+        }
+        new.build().unwrap()
+    })
+}
+
+/// What can be created.
+pub(super) fn new_expectation() -> impl Strategy<Value = NewExpectation> {
+    let tuples = (tuple(), layer4(false), layer4(true), any::<(u16, u16)>());
+    let pair = tuples.prop_map(|(tuple, four, six, ports)| {
+        let layer4 = match tuple.family() {
+            Family::Ipv4 => four,
+            Family::Ipv6 => six,
+        };
+        let master = Tuple {
+            layer4,
+            ..tuple.reply()
+        };
+        (tracked(tuple, ports), master)
+    });
+    pair.prop_flat_map(|(tuple, master)| new_expectation_of(tuple, master))
 }

@@ -1,0 +1,744 @@
+//! Time-out policies: named sets of time-outs that rules give to flows; and the defaults of a
+//! protocol, which hold for all other flows.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::timeout::MAX_SECONDS;
+use super::{Family, Protocol, Unknown, seconds};
+use crate::error::{Error, Result};
+
+/// The seconds of each state, in the order of the kernel's numbers, which begin at 1.
+type States = Vec<Option<u32>>;
+
+macro_rules! protocols {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident, $accessor:ident: $protocol:expr => {
+            $($(#[$state_doc:meta])* $state:ident, $with:ident: $alias:literal;)*
+        }
+    )*) => {
+        /// The protocols and the names of their states, in the order of the kernel's numbers.
+        const PROTOCOLS: &[(Protocol, &[&str])] = &[$(($protocol, &[$(stringify!($state)),*])),*];
+
+        $(
+            $(#[$doc])*
+            ///
+            /// A state that is `None` is not named: a new policy takes the protocol's default for
+            /// it, and a change leaves it.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+            pub struct $name {
+                $($state: Option<u32>,)*
+            }
+
+            impl $name {
+                /// No state is named.
+                #[must_use]
+                pub const fn new() -> Self {
+                    Self { $($state: None,)* }
+                }
+
+                $(
+                    $(#[$state_doc])*
+                    #[doc(alias = $alias)]
+                    #[must_use]
+                    pub fn $state(&self) -> Option<Duration> {
+                        self.$state.map(|secs| Duration::from_secs(secs.into()))
+                    }
+
+                    $(#[$state_doc])*
+                    ///
+                    /// # Errors
+                    /// For what is not whole seconds, and over 2147483 of them (24.8 days).
+                    #[doc(alias = $alias)]
+                    pub fn $with(mut self, timeout: Duration) -> Result<Self> {
+                        self.$state = Some(seconds(timeout)?);
+                        Ok(self)
+                    }
+                )*
+            }
+
+            impl From<$name> for Timeouts {
+                fn from(states: $name) -> Self {
+                    Self {
+                        protocol: $protocol,
+                        states: vec![$(states.$state),*],
+                        unknown: Vec::new(),
+                    }
+                }
+            }
+        )*
+
+        /// As a protocol's own type.
+        impl Timeouts {$(
+            /// As this protocol's own type; `None` if they are another protocol's.
+            #[must_use]
+            pub fn $accessor(&self) -> Option<$name> {
+                if self.protocol != $protocol {
+                    return None;
+                }
+                let mut states = self.states.iter().copied();
+                Some($name { $($state: states.next().flatten(),)* })
+            }
+        )*}
+    };
+}
+
+protocols! {
+    /// The time-outs of TCP.
+    TcpTimeouts, tcp: Protocol::TCP => {
+        /// A SYN was seen.
+        syn_sent, with_syn_sent: "CTA_TIMEOUT_TCP_SYN_SENT";
+        /// A SYN and its SYN/ACK were seen.
+        syn_recv, with_syn_recv: "CTA_TIMEOUT_TCP_SYN_RECV";
+        /// The connection stands.
+        established, with_established: "CTA_TIMEOUT_TCP_ESTABLISHED";
+        /// A FIN was seen.
+        fin_wait, with_fin_wait: "CTA_TIMEOUT_TCP_FIN_WAIT";
+        /// A FIN was acknowledged.
+        close_wait, with_close_wait: "CTA_TIMEOUT_TCP_CLOSE_WAIT";
+        /// FINs of both directions were seen.
+        last_ack, with_last_ack: "CTA_TIMEOUT_TCP_LAST_ACK";
+        /// The last FIN was acknowledged.
+        time_wait, with_time_wait: "CTA_TIMEOUT_TCP_TIME_WAIT";
+        /// A reset was seen.
+        close, with_close: "CTA_TIMEOUT_TCP_CLOSE";
+        /// SYNs of both directions were seen.
+        syn_sent2, with_syn_sent2: "CTA_TIMEOUT_TCP_SYN_SENT2";
+        /// The most that is left when `nf_conntrack_tcp_max_retrans` segments were sent again
+        /// without an answer.
+        retrans, with_retrans: "CTA_TIMEOUT_TCP_RETRANS";
+        /// The most that is left while data is not acknowledged.
+        unacknowledged, with_unacknowledged: "CTA_TIMEOUT_TCP_UNACK";
+    }
+    /// The time-outs of UDP.
+    UdpTimeouts, udp: Protocol::UDP => {
+        /// Packets of one direction were seen.
+        unreplied, with_unreplied: "CTA_TIMEOUT_UDP_UNREPLIED";
+        /// Packets of both directions were seen, over more than two seconds.
+        replied, with_replied: "CTA_TIMEOUT_UDP_REPLIED";
+    }
+    /// The time-outs of UDP-Lite.
+    UdpLiteTimeouts, udplite: Protocol::UDPLITE => {
+        /// Packets of one direction were seen.
+        unreplied, with_unreplied: "CTA_TIMEOUT_UDPLITE_UNREPLIED";
+        /// Packets of both directions were seen.
+        replied, with_replied: "CTA_TIMEOUT_UDPLITE_REPLIED";
+    }
+    /// The time-out of ICMP.
+    IcmpTimeouts, icmp: Protocol::ICMP => {
+        /// In any state.
+        timeout, with_timeout: "CTA_TIMEOUT_ICMP_TIMEOUT";
+    }
+    /// The time-out of ICMPv6.
+    Icmpv6Timeouts, icmpv6: Protocol::ICMPV6 => {
+        /// In any state.
+        timeout, with_timeout: "CTA_TIMEOUT_ICMPV6_TIMEOUT";
+    }
+    /// The time-outs of SCTP.
+    SctpTimeouts, sctp: Protocol::SCTP => {
+        /// There is no association.
+        closed, with_closed: "CTA_TIMEOUT_SCTP_CLOSED";
+        /// An INIT was seen.
+        cookie_wait, with_cookie_wait: "CTA_TIMEOUT_SCTP_COOKIE_WAIT";
+        /// A COOKIE ECHO was seen.
+        cookie_echoed, with_cookie_echoed: "CTA_TIMEOUT_SCTP_COOKIE_ECHOED";
+        /// The association stands.
+        established, with_established: "CTA_TIMEOUT_SCTP_ESTABLISHED";
+        /// A SHUTDOWN of the original direction was seen.
+        shutdown_sent, with_shutdown_sent: "CTA_TIMEOUT_SCTP_SHUTDOWN_SENT";
+        /// A SHUTDOWN of the reply direction was seen.
+        shutdown_recd, with_shutdown_recd: "CTA_TIMEOUT_SCTP_SHUTDOWN_RECD";
+        /// A SHUTDOWN ACK was seen.
+        shutdown_ack_sent, with_shutdown_ack_sent: "CTA_TIMEOUT_SCTP_SHUTDOWN_ACK_SENT";
+        /// A HEARTBEAT on another path was seen.
+        heartbeat_sent, with_heartbeat_sent: "CTA_TIMEOUT_SCTP_HEARTBEAT_SENT";
+        /// A HEARTBEAT on another path was answered. Recent kernels (6.18 is one) keep the value,
+        /// but have no such state any more.
+        heartbeat_acked, with_heartbeat_acked: "CTA_TIMEOUT_SCTP_HEARTBEAT_ACKED";
+    }
+    /// The time-outs of DCCP. Kernels from 6.17 on do not track it any more.
+    DccpTimeouts, dccp: Protocol::DCCP => {
+        /// A request was seen.
+        request, with_request: "CTA_TIMEOUT_DCCP_REQUEST";
+        /// A response was seen.
+        respond, with_respond: "CTA_TIMEOUT_DCCP_RESPOND";
+        /// The response was acknowledged.
+        partopen, with_partopen: "CTA_TIMEOUT_DCCP_PARTOPEN";
+        /// The connection stands.
+        open, with_open: "CTA_TIMEOUT_DCCP_OPEN";
+        /// The server asked to close.
+        closereq, with_closereq: "CTA_TIMEOUT_DCCP_CLOSEREQ";
+        /// The client closes.
+        closing, with_closing: "CTA_TIMEOUT_DCCP_CLOSING";
+        /// The connection is closed.
+        timewait, with_timewait: "CTA_TIMEOUT_DCCP_TIMEWAIT";
+    }
+    /// The time-outs of GRE.
+    GreTimeouts, gre: Protocol::GRE => {
+        /// Packets of one direction were seen.
+        unreplied, with_unreplied: "CTA_TIMEOUT_GRE_UNREPLIED";
+        /// Packets of both directions were seen.
+        replied, with_replied: "CTA_TIMEOUT_GRE_REPLIED";
+    }
+    /// The time-out of all protocols that the kernel has no tracker for.
+    GenericTimeouts, generic: Timeouts::GENERIC => {
+        /// In any state.
+        timeout, with_timeout: "CTA_TIMEOUT_GENERIC_TIMEOUT";
+    }
+}
+
+/// The time-outs of one protocol, by state: what a policy has, what a change names, or what the
+/// defaults are.
+///
+/// Each protocol has a type of its own, such as [`TcpTimeouts`], with a method for each state; all
+/// of them become `Timeouts`, and can be had back. Where the protocol is not known beforehand,
+/// states go by their names, which are the names of those methods.
+///
+/// ```
+/// use ctnetlink::{Protocol, TcpTimeouts, Timeouts};
+/// use std::time::Duration;
+///
+/// let hour = Duration::from_secs(3600);
+/// let typed = Timeouts::from(TcpTimeouts::new().with_established(hour)?);
+/// let named = Timeouts::new(Protocol::TCP)?.with("established", hour)?;
+/// assert_eq!(typed, named);
+/// assert_eq!(typed.tcp().unwrap().established(), Some(hour));
+/// assert_eq!((typed.get("close"), typed.udp()), (None, None));
+/// assert!(Timeouts::new(Protocol::UDP)?.with("established", hour).is_err());
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
+#[doc(alias = "CTA_TIMEOUT_DATA")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Timeouts {
+    protocol: Protocol,
+    pub(crate) states: States,
+    /// States that this version does not know.
+    pub(crate) unknown: Vec<Unknown>,
+}
+
+impl Timeouts {
+    /// 255: the protocols that the kernel has no tracker for, all together.
+    pub const GENERIC: Protocol = Protocol::new(255);
+
+    /// No state of the protocol is named.
+    ///
+    /// # Errors
+    /// For a protocol that has no time-outs of its own.
+    pub fn new(protocol: Protocol) -> Result<Self> {
+        let empty = Self::empty(protocol);
+        if empty.states.is_empty() {
+            return Err(Error::invalid(
+                "time-outs",
+                protocol.to_string(),
+                "the protocol has none of its own",
+                "tcp, udp, udplite, icmp, icmpv6, sctp, dccp, gre, or 255 for all others",
+            ));
+        }
+        Ok(empty)
+    }
+
+    /// Of any protocol, as the kernel may report it.
+    pub(crate) fn empty(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            states: vec![None; names(protocol).len()],
+            unknown: Vec::new(),
+        }
+    }
+
+    /// The protocols that have time-outs of their own, [`Timeouts::GENERIC`] included. A kernel may
+    /// lack some of them.
+    pub fn protocols() -> impl Iterator<Item = Protocol> {
+        PROTOCOLS.iter().map(|(protocol, _)| *protocol)
+    }
+
+    /// The protocol.
+    #[doc(alias = "CTA_TIMEOUT_L4PROTO")]
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The names of the protocol's states.
+    #[must_use]
+    pub fn states(&self) -> &'static [&'static str] {
+        names(self.protocol)
+    }
+
+    /// The time-out of a state, by its name; `None` if it is not named here.
+    #[must_use]
+    pub fn get(&self, state: &str) -> Option<Duration> {
+        self.iter()
+            .find_map(|(name, timeout)| (name == state).then_some(timeout))
+    }
+
+    /// These, and the time-out of one more state, by its name.
+    ///
+    /// # Errors
+    /// For a state that the protocol does not have, for what is not whole seconds, and over 2147483
+    /// of them (24.8 days).
+    pub fn with(mut self, state: &str, timeout: Duration) -> Result<Self> {
+        let names = self.states();
+        let place = names.iter().position(|name| *name == state);
+        let Some(slot) = place.and_then(|place| self.states.get_mut(place)) else {
+            return Err(Error::invalid(
+                "state",
+                state,
+                format!("not a state of {}", self.protocol),
+                names.join(", "),
+            ));
+        };
+        *slot = Some(seconds(timeout)?);
+        Ok(self)
+    }
+
+    /// The states that are named, and their time-outs, in the kernel's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> + '_ {
+        let names = self.states().iter().copied();
+        let named = names.zip(&self.states);
+        named.filter_map(|(name, secs)| Some((name, Duration::from_secs((*secs)?.into()))))
+    }
+
+    /// Whether no state is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_empty() && self.states.iter().all(Option::is_none)
+    }
+
+    /// States that this version of the library does not know, as the kernel reported them.
+    #[must_use]
+    pub fn unknown(&self) -> &[Unknown] {
+        &self.unknown
+    }
+
+    /// Whether every kernel keeps them as they are. What was reported may be more.
+    pub(crate) fn check(&self) -> Result<()> {
+        let beyond = |(_, secs): &(_, Duration)| secs.as_secs() > MAX_SECONDS.into();
+        match self.iter().find(beyond) {
+            Some((_, timeout)) => seconds(timeout).map(drop),
+            None => self.check_unknown(),
+        }
+    }
+
+    /// A state that is not known can be given back if it is a time-out like others.
+    pub(crate) fn check_unknown(&self) -> Result<()> {
+        match self.unknown.iter().find(|state| state.value.len() != 4) {
+            None => Ok(()),
+            Some(state) => Err(Error::invalid(
+                "time-outs",
+                format!("{state:?}"),
+                "a state that this version of the library does not know",
+                "states of 4 bytes",
+            )),
+        }
+    }
+
+    /// A request that names no state does nothing.
+    pub(crate) fn check_named(&self) -> Result<()> {
+        if self.is_empty() {
+            return Err(Error::invalid(
+                "time-outs",
+                self.to_string(),
+                "no state is named",
+                format!("some of {}", self.states().join(", ")),
+            ));
+        }
+        self.check()
+    }
+
+    /// These, and over them what `changes` names.
+    pub(crate) fn merge(&mut self, changes: &Self) {
+        for (old, new) in self.states.iter_mut().zip(&changes.states) {
+            *old = new.or(*old);
+        }
+        for new in &changes.unknown {
+            self.unknown
+                .retain(|old| unknown_number(old) != unknown_number(new));
+            self.unknown.push(new.clone());
+        }
+    }
+
+    /// The first state that is not kept as it is named here.
+    pub(crate) fn lost_in(&self, kept: &Self) -> Option<String> {
+        for (name, timeout) in self.iter() {
+            if kept.get(name) != Some(timeout) {
+                return Some(format!("{} {name}={}", self.protocol, timeout.as_secs()));
+            }
+        }
+        let lost = |state: &&Unknown| !kept.unknown.contains(state);
+        let lost = self.unknown.iter().find(lost)?;
+        Some(format!("{} {lost:?}", self.protocol))
+    }
+}
+
+/// An attribute that is not known, at the top level or within another, as it is kept.
+pub(crate) fn unknown(within: Option<u16>, kind: u16, value: &[u8]) -> Unknown {
+    Unknown {
+        path: within.into_iter().chain([kind]).collect(),
+        value: value.to_vec(),
+    }
+}
+
+/// The number of an attribute that is not known, in its own nest.
+pub(crate) fn unknown_number(unknown: &Unknown) -> u16 {
+    unknown.path.last().copied().unwrap_or_default()
+}
+
+fn names(protocol: Protocol) -> &'static [&'static str] {
+    PROTOCOLS
+        .iter()
+        .find(|(one, _)| *one == protocol)
+        .map_or(&[], |(_, names)| names)
+}
+
+/// `tcp established=3600 close=10`: seconds.
+impl fmt::Display for Timeouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.protocol == Self::GENERIC {
+            f.write_str("generic")?;
+        } else {
+            fmt::Display::fmt(&self.protocol, f)?;
+        }
+        for (name, timeout) in self.iter() {
+            write!(f, " {name}={}", timeout.as_secs())?;
+        }
+        Ok(())
+    }
+}
+
+/// A name that the kernel keeps as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PolicyName(String);
+
+impl PolicyName {
+    /// `CTNL_TIMEOUT_NAME_MAX`, the closing zero included, is 32.
+    const MAX: usize = 31;
+
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let problem = match name.len() {
+            0 => "empty",
+            length if length > Self::MAX => "too long",
+            _ if name.contains('\0') => "the kernel would cut it at the zero",
+            _ => return Ok(Self(name.to_owned())),
+        };
+        Err(Error::invalid(
+            "name of a time-out policy",
+            name,
+            problem,
+            "1 to 31 bytes, no zero",
+        ))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A policy that can be created.
+///
+/// ```
+/// use ctnetlink::{Family, IcmpTimeouts, NewTimeoutPolicy, UdpTimeouts};
+/// use std::time::Duration;
+///
+/// let dns = UdpTimeouts::new().with_unreplied(Duration::from_secs(5))?;
+/// let policy = NewTimeoutPolicy::new("dns", Family::Ipv4, dns)?;
+/// assert_eq!(policy.to_string(), "dns ipv4 udp unreplied=5");
+/// assert!(NewTimeoutPolicy::new("", Family::Ipv4, dns).is_err());
+/// assert!(NewTimeoutPolicy::new("ping", Family::Ipv6, IcmpTimeouts::new()).is_err());
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NewTimeoutPolicy {
+    name: PolicyName,
+    family: Family,
+    timeouts: Timeouts,
+}
+
+impl NewTimeoutPolicy {
+    /// A policy for flows of a family and a protocol. States that are not named will have what are
+    /// the protocol's defaults when it is created; later changes of the defaults do not reach it.
+    ///
+    /// # Errors
+    /// For a name that is not 1 to 31 bytes or has a zero, for ICMP in IPv6 and ICMPv6 in IPv4, and
+    /// for time-outs of another kernel that not every kernel would keep.
+    pub fn new(name: &str, family: Family, timeouts: impl Into<Timeouts>) -> Result<Self> {
+        let (name, timeouts) = (PolicyName::new(name)?, timeouts.into());
+        timeouts.check()?;
+        // The kernel takes these, but no packet belongs to them.
+        match (family, timeouts.protocol) {
+            (Family::Ipv6, Protocol::ICMP) | (Family::Ipv4, Protocol::ICMPV6) => {
+                Err(Error::invalid(
+                    "time-out policy",
+                    format!("{family} {}", timeouts.protocol),
+                    "the protocol is not the family's",
+                    "icmp in ipv4, icmpv6 in ipv6",
+                ))
+            }
+            _ => Ok(Self {
+                name,
+                family,
+                timeouts,
+            }),
+        }
+    }
+
+    /// The name, 1 to 31 bytes.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    pub(crate) fn policy_name(&self) -> &PolicyName {
+        &self.name
+    }
+
+    /// The family of the flows.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The protocol of the flows.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.timeouts.protocol
+    }
+
+    /// The time-outs that it names.
+    #[must_use]
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}
+
+/// `dns ipv4 udp unreplied=5`: seconds. Control characters of the name are escaped.
+impl fmt::Display for NewTimeoutPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, family) = (self.name().escape_debug(), self.family);
+        write!(f, "{name} {family} {}", self.timeouts)
+    }
+}
+
+/// A policy as the kernel reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TimeoutPolicy {
+    pub(crate) name: String,
+    /// The kernel takes any number.
+    pub(crate) family: u16,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) use_count: Option<u32>,
+    pub(crate) unknown: Vec<Unknown>,
+}
+
+impl TimeoutPolicy {
+    /// The name. Other programs may have given it an empty one.
+    #[doc(alias = "CTA_TIMEOUT_NAME")]
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The family of the flows. `None` if its number is of neither family: the kernel takes any, but
+    /// no rule can use such a policy.
+    #[doc(alias = "CTA_TIMEOUT_L3PROTO")]
+    #[must_use]
+    pub const fn family(&self) -> Option<Family> {
+        match self.family {
+            2 => Some(Family::Ipv4),
+            10 => Some(Family::Ipv6),
+            _ => None,
+        }
+    }
+
+    /// The number of the family (`NFPROTO_*`).
+    #[must_use]
+    pub const fn family_number(&self) -> u16 {
+        self.family
+    }
+
+    /// The protocol of the flows.
+    #[doc(alias = "CTA_TIMEOUT_L4PROTO")]
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.timeouts.protocol
+    }
+
+    /// The time-outs. Kernels report every state that they know.
+    #[doc(alias = "CTA_TIMEOUT_DATA")]
+    #[must_use]
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// The kernel's reference count: 1, and 1 more for each rule that uses the policy.
+    #[doc(alias = "CTA_TIMEOUT_USE")]
+    #[must_use]
+    pub const fn use_count(&self) -> Option<u32> {
+        self.use_count
+    }
+
+    /// Whether a rule uses the policy, so that it cannot be deleted.
+    #[must_use]
+    pub fn is_in_use(&self) -> Option<bool> {
+        self.use_count.map(|count| count > 1)
+    }
+
+    /// Attributes at the top level that this version of the library does not know. States that it
+    /// does not know are in [`Timeouts::unknown`].
+    #[must_use]
+    pub fn unknown(&self) -> &[Unknown] {
+        &self.unknown
+    }
+
+    /// This policy as one that can be created, for example to restore it.
+    ///
+    /// # Errors
+    /// For a policy that this library does not create: an empty name, neither IPv4 nor IPv6, ICMP in
+    /// the wrong family, time-outs over 2147483 seconds.
+    pub fn to_new(&self) -> Result<NewTimeoutPolicy> {
+        let Some(family) = self.family() else {
+            return Err(Error::invalid(
+                "time-out policy",
+                self.to_string(),
+                "neither of IPv4 nor of IPv6",
+                "family 2 or 10",
+            ));
+        };
+        NewTimeoutPolicy::new(&self.name, family, self.timeouts.clone())
+    }
+}
+
+/// `dns ipv4 udp unreplied=5 replied=120 use=1`: seconds. Control characters of the name are escaped.
+impl fmt::Display for TimeoutPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.name.escape_debug())?;
+        match self.family() {
+            Some(family) => write!(f, "{family} ")?,
+            None => write!(f, "family={} ", self.family)?,
+        }
+        fmt::Display::fmt(&self.timeouts, f)?;
+        self.use_count
+            .map_or(Ok(()), |use_count| write!(f, " use={use_count}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn reported(seconds: u32) -> TimeoutPolicy {
+        let mut timeouts = Timeouts::new(Protocol::UDP).unwrap();
+        timeouts.states = vec![Some(seconds), Some(2)];
+        TimeoutPolicy {
+            name: "a\nb".to_owned(),
+            family: 10,
+            timeouts,
+            use_count: Some(2),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn why<T: fmt::Debug>(result: Result<T>) -> String {
+        let error = result.unwrap_err();
+        assert!(error.is_invalid_input());
+        error.to_string()
+    }
+
+    #[test]
+    fn every_state_has_its_own_place() {
+        for protocol in Timeouts::protocols() {
+            let mut timeouts = Timeouts::new(protocol).unwrap();
+            assert!(timeouts.is_empty());
+            for (place, state) in timeouts.states().iter().enumerate() {
+                let time = Duration::from_secs(place as u64 + 1);
+                timeouts = timeouts.with(state, time).unwrap();
+            }
+            let wanted: Vec<_> = (1..=timeouts.states().len() as u64)
+                .map(Duration::from_secs)
+                .collect();
+            let got: Vec<_> = timeouts.iter().map(|(_, timeout)| timeout).collect();
+            assert_eq!(got, wanted);
+        }
+    }
+
+    #[test]
+    fn types_and_names_say_the_same() {
+        let tcp = TcpTimeouts::new().with_syn_sent(MINUTE).unwrap();
+        let tcp = tcp.with_unacknowledged(2 * MINUTE).unwrap();
+        let any = Timeouts::from(tcp);
+        assert_eq!(any.tcp(), Some(tcp));
+        assert_eq!((any.udp(), any.sctp(), any.generic()), (None, None, None));
+        assert_eq!(any.get("syn_sent"), Some(MINUTE));
+        assert_eq!(any.get("unacknowledged"), Some(2 * MINUTE));
+        assert_eq!(any.to_string(), "tcp syn_sent=60 unacknowledged=120");
+        let generic = GenericTimeouts::new().with_timeout(MINUTE).unwrap();
+        assert_eq!(Timeouts::from(generic).to_string(), "generic timeout=60");
+    }
+
+    #[test]
+    fn what_the_kernel_would_change_is_refused() {
+        let udp = UdpTimeouts::new();
+        let long = Duration::from_secs(2_147_484);
+        assert!(why(udp.with_replied(long)).contains("24.8 days"));
+        assert!(why(udp.with_replied(Duration::from_millis(1))).contains("whole seconds"));
+        let text = why(Timeouts::from(udp).with("established", MINUTE));
+        assert!(
+            text.contains("not a state of udp; expected unreplied, replied"),
+            "{text}"
+        );
+        assert!(why(Timeouts::new(Protocol::new(50))).contains("255 for all others"));
+        for name in ["", "a\0b", &"x".repeat(32)] {
+            let text = why(NewTimeoutPolicy::new(name, Family::Ipv4, udp));
+            assert!(text.contains("1 to 31 bytes, no zero"), "{text}");
+        }
+        assert!(NewTimeoutPolicy::new(&"x".repeat(31), Family::Ipv4, udp).is_ok());
+        let icmp = why(NewTimeoutPolicy::new(
+            "a",
+            Family::Ipv6,
+            IcmpTimeouts::new(),
+        ));
+        assert!(icmp.contains("ipv6 icmp"), "{icmp}");
+        assert!(NewTimeoutPolicy::new("a", Family::Ipv4, Icmpv6Timeouts::new()).is_err());
+        assert!(Timeouts::from(udp).check_named().is_err());
+    }
+
+    #[test]
+    fn what_was_reported_can_be_restored() {
+        let policy = reported(7);
+        assert_eq!(
+            policy.to_string(),
+            "a\\nb ipv6 udp unreplied=7 replied=2 use=2"
+        );
+        assert_eq!(policy.is_in_use(), Some(true));
+        let new = policy.to_new().unwrap();
+        assert_eq!(new.timeouts(), policy.timeouts());
+        assert_eq!((new.name(), new.family()), ("a\nb", Family::Ipv6));
+        assert!(why(reported(2_147_484).to_new()).contains("too long"));
+        let other = TimeoutPolicy {
+            family: 1,
+            ..reported(7)
+        };
+        assert!(why(other.to_new()).contains("family=1"));
+    }
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_name() {
+        let state = |kind, byte| unknown(Some(4), kind, &[0, 0, 0, byte]);
+        let mut old = reported(7).timeouts;
+        old.unknown = vec![state(12, 1), state(13, 2)];
+        let mut changes = Timeouts::from(UdpTimeouts::new().with_replied(MINUTE).unwrap());
+        changes.unknown = vec![state(12, 9)];
+        assert!(changes.lost_in(&old).unwrap().contains("replied=60"));
+        old.merge(&changes);
+        assert_eq!(old.states, [Some(7), Some(60)]);
+        assert_eq!(old.unknown, [state(13, 2), state(12, 9)]);
+        assert_eq!(changes.lost_in(&old), None);
+        old.unknown.pop();
+        assert!(changes.lost_in(&old).is_some());
+        old.unknown.push(unknown(Some(4), 14, &[1]));
+        assert!(old.check().is_err());
+    }
+}
