@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ctnetlink::{
     Conntrack, Entry, Event, EventGroups, ExpectKey, Expectation, Filter, Helper, Key, NewEntry,
-    NewExpectation, Status, Zone,
+    NewExpectation, NewTimeoutPolicy, Status, TimeoutPolicy, Timeouts, Zone,
 };
 use serde_json::{Value, from_value, json, to_value};
 
@@ -215,4 +215,53 @@ fn events_of_expectations_survive() {
         }
     }
     assert_eq!(events.try_next().unwrap(), None);
+}
+
+fn policies(ct: &Conntrack) -> Vec<TimeoutPolicy> {
+    let list = ct.timeout_policies().list().unwrap();
+    list.map(Result::unwrap).collect()
+}
+
+#[test]
+fn policies_are_made_of_their_json_and_again_of_what_is_listed() {
+    let ct = open();
+    for text in [
+        json!({"name": "x", "family": "ipv4", "protocol": "tcp", "timeouts": {"established": 600}}),
+        json!({"name": "y", "family": "ipv6", "protocol": 255, "timeouts": {"timeout": 7}}),
+        json!({"name": "z", "family": "ipv6", "protocol": "icmpv6", "timeouts": {}}),
+    ] {
+        let new: NewTimeoutPolicy = from_value(text).unwrap();
+        ct.timeout_policies().create(&new).unwrap();
+    }
+    let before = policies(&ct);
+    let data: Vec<_> = before.iter().map(text).collect();
+    assert_eq!(
+        from_value::<Vec<TimeoutPolicy>>(json!(data)).unwrap(),
+        before
+    );
+    assert_eq!(data[0]["timeouts"]["established"], 600);
+    // The kernel has a default for each state that was not named.
+    assert_eq!(data[0]["timeouts"].as_object().unwrap().len(), 11);
+    let other = json!({"name": "y", "family": "ipv6", "protocol": 255, "timeouts": {"timeout": 7}, "use": 1});
+    assert_eq!(data[1], other);
+
+    let change = json!({"protocol": "tcp", "timeouts": {"close": 5}});
+    let change: Timeouts = from_value(change).unwrap();
+    ct.timeout_policies().change("x", change).unwrap();
+    let mut changed = data.clone();
+    changed[0]["timeouts"]["close"] = 5.into();
+    assert_eq!(json!(policies(&ct)), json!(changed));
+
+    for policy in &changed {
+        let name = policy["name"].as_str().unwrap();
+        ct.timeout_policies().delete(name).unwrap();
+    }
+    assert_eq!(policies(&ct), []);
+    for policy in &changed {
+        let mut policy = policy.clone();
+        policy.as_object_mut().unwrap().remove("use");
+        let again: NewTimeoutPolicy = from_value(policy).unwrap();
+        ct.timeout_policies().create(&again).unwrap();
+    }
+    assert_eq!(json!(policies(&ct)), json!(changed));
 }

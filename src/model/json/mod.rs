@@ -12,6 +12,7 @@ mod change;
 mod entry;
 mod expect;
 pub(crate) mod form;
+mod policy;
 mod protoinfo;
 mod report;
 pub(crate) mod scalar;
@@ -23,9 +24,9 @@ use super::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone, Event,
     EventGroups, EventsMode, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask, ExpectNat,
     Expectation, Family, GreKeys, Health, Helper, Icmp, Icmpv6, Key, LabelChange, LabelNames,
-    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol,
-    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
-    Timestamps, Tuple, Unknown, Update, Zone,
+    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, Overrun, Ports,
+    ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
+    TcpInfo, TcpState, TimeoutPolicy, Timeouts, Timestamps, Tuple, Unknown, Update, Zone,
 };
 
 /// Gives values serde's traits, by the rules of a side.
@@ -51,10 +52,10 @@ macro_rules! serde_traits {
 pub(crate) use serde_traits;
 
 serde_traits!(Report: Entry, Expectation, Event, Overrun, Count, Counters, CpuStats,
-    ExpectCpuStats, Health, Timestamps, Unknown);
+    ExpectCpuStats, Health, TimeoutPolicy, Timestamps, Unknown);
 
 serde_traits!(Input: NewEntry, Key, Update, Tuple, Layer4, Ports, GreKeys, Icmp, Icmpv6, Zone,
     EntryZone, Direction, Family, Protocol, Status, Mark, Labels, LabelChange, LabelNames, NatRange,
     ProtoInfo, TcpInfo, TcpState, TcpFlags, TcpFlagChange, SctpInfo, SctpState, DccpInfo, DccpState,
     DccpRole, SeqAdjust, Synproxy, Helper, EventsMode, EventGroups, NewExpectation, ExpectKey,
-    ExpectMask, ExpectNat, ExpectFlags);
+    ExpectMask, ExpectNat, ExpectFlags, NewTimeoutPolicy, Timeouts);

@@ -38,6 +38,7 @@ fn examples_are_what_they_say() {
         let check = match kind {
             "Entry" => report::<Entry>,
             "Expectation" => report::<Expectation>,
+            "TimeoutPolicy" => report::<TimeoutPolicy>,
             "Event" => report::<Event>,
             "Health" => report::<Health>,
             "CpuStats" => report::<CpuStats>,
@@ -49,6 +50,8 @@ fn examples_are_what_they_say() {
             "LabelNames" => report::<LabelNames>,
             "NewEntry" => input::<NewEntry>,
             "NewExpectation" => input::<NewExpectation>,
+            "NewTimeoutPolicy" => report::<NewTimeoutPolicy>,
+            "Timeouts" => report::<Timeouts>,
             "Key" => input::<Key>,
             "ExpectKey" => input::<ExpectKey>,
             "Update" => input::<Update>,
@@ -69,7 +72,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 17);
+    assert_eq!(seen.len(), 20);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 
@@ -119,6 +122,15 @@ fn tables_have_the_names_of_the_fields() {
         names("### Key of an expectation", 1, "`"),
         fields::<ExpectKey>()
     );
+    assert_eq!(
+        names("## Time-out policy", 1, "`"),
+        fields::<TimeoutPolicy>()
+    );
+    assert_eq!(
+        names("## New time-out policy", 1, "`"),
+        fields::<NewTimeoutPolicy>()
+    );
+    assert_eq!(names("### Time-outs", 1, "`"), fields::<Timeouts>());
     let part = |row| names("### Parts of an expectation", 2, row);
     assert_eq!(part("mask "), fields::<ExpectMask>());
     assert_eq!(part("translation "), fields::<ExpectNat>());
@@ -182,4 +194,17 @@ fn tables_have_the_kinds_of_events() {
     let groups = serde_json::to_value(EventGroups::all()).unwrap();
     let groups: BTreeSet<String> = serde_json::from_value(groups).unwrap();
     assert_eq!(kinds, groups);
+}
+
+#[test]
+fn tables_have_the_states_of_policies() {
+    for protocol in Timeouts::protocols() {
+        let timeouts = Timeouts::new(protocol).unwrap();
+        let states = timeouts.states().iter().map(|name| (*name).to_owned());
+        assert_eq!(
+            names("### States", 2, &format!("{protocol} |")),
+            states.collect::<BTreeSet<_>>(),
+            "{protocol}"
+        );
+    }
 }

@@ -178,6 +178,24 @@ proptest! {
     }
 
     #[test]
+    fn policies_survive(policy in policy(), new in new_policy()) {
+        survives(&policy);
+        survives(&new);
+        survives(new.timeouts());
+        // Of protocols that have time-outs of their own, what is restored is what was reported.
+        if let (Ok(new), Ok(_)) = (policy.to_new(), Timeouts::new(policy.protocol())) {
+            survives(&new);
+        }
+        let mut data = serde_json::to_value(&policy).unwrap();
+        data["timeouts"]["later"] = 7.into();
+        data["timeouts"]["absent"] = serde_json::Value::Null;
+        prop_assert_eq!(&serde_json::from_value::<TimeoutPolicy>(data).unwrap(), &policy);
+        let mut data = serde_json::to_value(&new).unwrap();
+        data["timeouts"]["later"] = 7.into();
+        prop_assert!(serde_json::from_value::<NewTimeoutPolicy>(data).is_err());
+    }
+
+    #[test]
     fn events_survive(entry in entry(), expectation in expectation(), kind in 0..7_u8, times in any::<u64>()) {
         let (event, name) = match kind {
             0 => (Event::New(entry), "new"),

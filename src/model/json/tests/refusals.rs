@@ -396,6 +396,139 @@ fn new_expectations_by_the_rules_of_their_builder() {
     );
 }
 
+fn policy(protocol: &str, timeouts: &str, rest: &str) -> String {
+    format!(
+        "{{\"name\":\"x\",\"family\":\"ipv4\",\"protocol\":{protocol},\"timeouts\":{timeouts}{rest}}}"
+    )
+}
+
+fn tcp_policy(timeouts: &str, rest: &str) -> String {
+    policy("\"tcp\"", timeouts, rest)
+}
+
+#[test]
+fn policies_by_the_rules_of_their_constructors() {
+    let tcp = tcp_policy;
+    assert!(serde_json::from_str::<NewTimeoutPolicy>(&tcp("{}", "")).is_ok());
+    let state = |path: &str, value: &str| {
+        format!(",\"unknown\":[{{\"path\":{path},\"value\":\"{value}\"}}]")
+    };
+    for (text, want) in [
+        (
+            tcp("{\"etsablished\":5}", ""),
+            "timeouts: etsablished: state \"etsablished\": not a state of tcp; \
+             expected syn_sent, syn_recv, established, ",
+        ),
+        (
+            tcp("{\"ESTABLISHED\":5}", ""),
+            "timeouts: ESTABLISHED: state \"ESTABLISHED\": not a state of tcp",
+        ),
+        (
+            tcp("{\"established\":2147484}", ""),
+            "timeouts: established: time-out \"2147484s\": too long",
+        ),
+        (
+            tcp("{\"established\":-1}", ""),
+            "timeouts: established: invalid value: integer `-1`, expected a number from 0",
+        ),
+        (
+            tcp("{\"established\":1.5}", ""),
+            "timeouts: established: invalid type: floating point `1.5`",
+        ),
+        (
+            tcp("{\"established\":null}", ""),
+            "timeouts: established: invalid type: null",
+        ),
+        (
+            tcp("{\"close\":5,\"close\":5}", ""),
+            "timeouts: duplicate field `close`",
+        ),
+        (
+            tcp("[5]", ""),
+            "timeouts: invalid type: sequence, expected an object of states and their seconds",
+        ),
+        (
+            policy("50", "{}", ""),
+            "time-outs \"50\": the protocol has none of its own; \
+             expected tcp, udp, udplite, icmp, icmpv6, sctp, dccp, gre, or 255 for all others",
+        ),
+        (
+            policy("\"icmpv6\"", "{\"timeout\":5}", ""),
+            "time-out policy \"ipv4 icmpv6\": the protocol is not the family's",
+        ),
+        (tcp("{}", ",\"use\":1"), "unknown field `use`"),
+        (
+            tcp("{\"established\":5}", &state("[4,3]", "00000005")),
+            "unknown \"[4, 3]\": given twice; expected established once",
+        ),
+        (
+            tcp("{}", &state("[4,3]", "7fffffff")),
+            "time-out \"2147483647s\": too long",
+        ),
+        (
+            tcp("{}", &state("[4,16384]", "00000005")),
+            "unknown \"[4, 16384]\": not a state; expected [4, N] with N up to 16383, and 4 bytes",
+        ),
+        (
+            tcp("{}", &state("[12]", "00000005")),
+            "unknown \"[12]\": not a state",
+        ),
+        (
+            tcp("{}", &state("[4,12]", "05")),
+            "unknown \"[4, 12]\": not a state",
+        ),
+    ] {
+        refused::<NewTimeoutPolicy>(&text, want);
+        // The time-outs alone by the same rules.
+        if !want.starts_with("time-out policy") {
+            let timeouts = text.replacen("\"name\":\"x\",\"family\":\"ipv4\",", "", 1);
+            refused::<Timeouts>(&timeouts, want);
+        }
+    }
+}
+
+#[test]
+fn names_and_families_of_policies() {
+    let tcp = tcp_policy;
+    let name = |name: &str| tcp("{}", "").replace("\"x\"", &format!("\"{name}\""));
+    let long = "x".repeat(32);
+    for (text, problem) in [("", "empty"), (long.as_str(), "too long")] {
+        refused::<NewTimeoutPolicy>(
+            &name(text),
+            &format!(
+                "name of a time-out policy \"{text}\": {problem}; expected 1 to 31 bytes, no zero"
+            ),
+        );
+    }
+    for field in ["name", "family", "protocol", "timeouts"] {
+        let text = tcp("{}", "");
+        let mut data: serde_json::Value = serde_json::from_str(&text).unwrap();
+        data.as_object_mut().unwrap().remove(field);
+        refused::<NewTimeoutPolicy>(&data.to_string(), &format!("missing field `{field}`"));
+        refused::<TimeoutPolicy>(&data.to_string(), &format!("missing field `{field}`"));
+    }
+    refused::<NewTimeoutPolicy>(
+        &tcp("{}", "").replace("ipv4", "inet"),
+        "family: address family \"inet\": not known; expected one of: ipv4 ipv6",
+    );
+    refused::<TimeoutPolicy>(
+        &tcp("{}", "").replace("ipv4", "inet"),
+        "family: address family \"inet\": not known; expected ipv4, ipv6, or a number",
+    );
+}
+
+/// A later version has a name for what had none when it was written.
+#[test]
+fn a_state_that_has_a_name_by_now_is_that_state() {
+    let unknown = "{\"path\":[4,3],\"value\":\"00000e10\"}";
+    let text = tcp_policy("{\"close\":5}", &format!(",\"unknown\":[{unknown}]"));
+    let named = tcp_policy("{\"close\":5,\"established\":3600}", "");
+    let policy = |text: &str| serde_json::from_str::<NewTimeoutPolicy>(text).unwrap();
+    assert_eq!(policy(&text), policy(&named));
+    let reported = |text: &str| serde_json::from_str::<TimeoutPolicy>(text).unwrap();
+    assert_eq!(reported(&text), reported(&named));
+}
+
 #[test]
 fn reports() {
     let entry = "\"protocol\":\"udp\",\"orig\":{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\"},\

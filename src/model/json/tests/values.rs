@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use crate::model::{
     Addresses, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone, ExpectFlags,
     ExpectMask, ExpectNat, Expectation, Family, GreKeys, Helper, Icmp, Icmpv6, Key, LabelChange,
-    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Ports, ProtoInfo, Protocol, Rare,
-    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
-    Timestamps, Tuple, Unknown, Zone,
+    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, Ports, ProtoInfo,
+    Protocol, Rare, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
+    TcpInfo, TcpState, TimeoutPolicy, Timeouts, Timestamps, Tuple, Unknown, Zone,
 };
 
 fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
@@ -434,4 +434,62 @@ pub(super) fn new_expectation() -> impl Strategy<Value = NewExpectation> {
         (tracked(tuple, ports), master)
     });
     pair.prop_flat_map(|(tuple, master)| new_expectation_of(tuple, master))
+}
+
+fn policy_protocol() -> impl Strategy<Value = Protocol> {
+    proptest::sample::select(Timeouts::protocols().collect::<Vec<_>>())
+}
+
+/// A state beyond those that have names, in an attribute's number and of a state's length.
+fn unknown_state() -> impl Strategy<Value = Unknown> {
+    (12..0x4000_u16, any::<[u8; 4]>())
+        .prop_map(|(number, value)| crate::model::unknown(Some(4), number, &value))
+}
+
+prop_compose! {
+    fn timeouts(protocol: impl Strategy<Value = Protocol>, max: u32)(
+        protocol in protocol,
+        states in proptest::collection::vec(of(0..=max), 11),
+        unknown in proptest::collection::vec(unknown_state(), 0..3),
+    ) -> Timeouts {
+        let mut timeouts = Timeouts::empty(protocol);
+        for (state, seconds) in timeouts.states.iter_mut().zip(states) {
+            *state = seconds;
+        }
+        timeouts.unknown = unknown;
+        timeouts
+    }
+}
+
+prop_compose! {
+    /// What can be created.
+    pub(super) fn new_policy()(
+        name in "[^\\x00]{1,7}",
+        family in either_family(),
+        timeouts in timeouts(policy_protocol(), 2_147_483),
+    ) -> NewTimeoutPolicy {
+        let family = match timeouts.protocol() {
+            Protocol::ICMP => Family::Ipv4,
+            Protocol::ICMPV6 => Family::Ipv6,
+            _ => family,
+        };
+        NewTimeoutPolicy::new(&name, family, timeouts).unwrap()
+    }
+}
+
+prop_compose! {
+    /// Whatever the kernel may report.
+    pub(super) fn policy()(
+        name in ".{0,31}",
+        family in prop_oneof![Just(2_u16), Just(10), any::<u16>()],
+        timeouts in timeouts(prop_oneof![policy_protocol(), any::<u8>().prop_map(Protocol::new)], u32::MAX),
+        use_count in any::<Option<u32>>(),
+        unknown in proptest::collection::vec((any::<u16>(), any::<Vec<u8>>()), 0..3),
+        longer in any::<Option<Vec<u8>>>(),
+    ) -> TimeoutPolicy {
+        let mut timeouts = timeouts;
+        timeouts.unknown.extend(longer.map(|value| crate::model::unknown(Some(4), 0, &value)));
+        let unknown = unknown.into_iter().map(|(number, value)| crate::model::unknown(None, number, &value));
+        TimeoutPolicy { name, family, timeouts, use_count, unknown: unknown.collect() }
+    }
 }
