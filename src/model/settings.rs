@@ -28,7 +28,7 @@ impl fmt::Display for EventsMode {
 }
 
 /// What an operator asks first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// How full the table is.

@@ -1,14 +1,18 @@
 //! What the kernel counts about connection tracking, a CPU at a time.
 
+use super::Unknown;
+
 macro_rules! counts {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
         #[non_exhaustive]
         pub struct $name {
             /// The CPU's number; `None` of a sum.
             pub cpu: Option<u16>,
             $($(#[$fdoc])* pub $field: Option<u64>,)*
+            /// Figures that this version of the library does not know; a sum has none.
+            pub unknown: Vec<Unknown>,
         }
 
         impl std::iter::Sum for $name {
@@ -16,6 +20,7 @@ macro_rules! counts {
             fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
                 each.fold(Self::default(), |sum, one| Self {
                     cpu: None,
+                    unknown: Vec::new(),
                     $($field: match (sum.$field, one.$field) {
                         (None, None) => None,
                         (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
@@ -31,12 +36,28 @@ counts! {
     /// start again at zero after the last; what a kernel no longer counts is `None`.
     #[doc(alias = "IPCTNL_MSG_CT_GET_STATS_CPU")]
     CpuStats {
+        /// Look-ups that were made. Recent kernels do not count them.
+        #[doc(alias = "CTA_STATS_SEARCHED")]
+        searched,
         /// Look-ups that found an entry, of an expectation for example.
         #[doc(alias = "CTA_STATS_FOUND")]
         found,
+        /// Entries that were made, whether or not they came into the table. Recent kernels do not
+        /// count them.
+        #[doc(alias = "CTA_STATS_NEW")]
+        new,
         /// Packets that belong to no flow and cannot begin one.
         #[doc(alias = "CTA_STATS_INVALID")]
         invalid,
+        /// Packets that were left alone. Recent kernels do not count them.
+        #[doc(alias = "CTA_STATS_IGNORE")]
+        ignore,
+        /// Entries that were removed. Recent kernels do not count them.
+        #[doc(alias = "CTA_STATS_DELETE")]
+        delete,
+        /// Entries that were put on the list of the dying. Recent kernels do not count them.
+        #[doc(alias = "CTA_STATS_DELETE_LIST")]
+        delete_list,
         /// Entries that were put into the table.
         #[doc(alias = "CTA_STATS_INSERT")]
         insert,

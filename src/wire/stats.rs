@@ -2,14 +2,15 @@
 
 use super::Malformed;
 use super::attr::{
-    CTA_STATS_CHAIN_TOOLONG, CTA_STATS_CLASH_RESOLVE, CTA_STATS_DROP, CTA_STATS_EARLY_DROP,
-    CTA_STATS_ERROR, CTA_STATS_EXP_CREATE, CTA_STATS_EXP_DELETE, CTA_STATS_EXP_NEW,
-    CTA_STATS_FOUND, CTA_STATS_GLOBAL_ENTRIES, CTA_STATS_GLOBAL_MAX_ENTRIES, CTA_STATS_INSERT,
-    CTA_STATS_INSERT_FAILED, CTA_STATS_INVALID, CTA_STATS_SEARCH_RESTART,
+    CTA_STATS_CHAIN_TOOLONG, CTA_STATS_CLASH_RESOLVE, CTA_STATS_DELETE, CTA_STATS_DELETE_LIST,
+    CTA_STATS_DROP, CTA_STATS_EARLY_DROP, CTA_STATS_ERROR, CTA_STATS_EXP_CREATE,
+    CTA_STATS_EXP_DELETE, CTA_STATS_EXP_NEW, CTA_STATS_FOUND, CTA_STATS_GLOBAL_ENTRIES,
+    CTA_STATS_GLOBAL_MAX_ENTRIES, CTA_STATS_IGNORE, CTA_STATS_INSERT, CTA_STATS_INSERT_FAILED,
+    CTA_STATS_INVALID, CTA_STATS_NEW, CTA_STATS_SEARCH_RESTART, CTA_STATS_SEARCHED,
 };
 use super::entry_ref::{BODY, attributes};
 use super::path::{Path, Root};
-use super::reader::Attrs;
+use super::reader::{Attrs, Unknowns};
 use crate::model::{Count, CpuStats, ExpectCpuStats};
 
 pub(crate) fn decode_count(payload: &[u8]) -> Result<Count, Malformed> {
@@ -41,8 +42,14 @@ pub(crate) fn decode_cpu_stats(payload: &[u8]) -> Result<CpuStats, Malformed> {
         cpu: cpu(payload),
         ..CpuStats::default()
     };
+    let mut unknowns = Unknowns::default();
     while let Some(attr) = attrs.next() {
         let field = match attr.kind {
+            CTA_STATS_SEARCHED => &mut stats.searched,
+            CTA_STATS_NEW => &mut stats.new,
+            CTA_STATS_IGNORE => &mut stats.ignore,
+            CTA_STATS_DELETE => &mut stats.delete,
+            CTA_STATS_DELETE_LIST => &mut stats.delete_list,
             CTA_STATS_FOUND => &mut stats.found,
             CTA_STATS_INVALID => &mut stats.invalid,
             CTA_STATS_INSERT => &mut stats.insert,
@@ -53,11 +60,15 @@ pub(crate) fn decode_cpu_stats(payload: &[u8]) -> Result<CpuStats, Malformed> {
             CTA_STATS_SEARCH_RESTART => &mut stats.search_restart,
             CTA_STATS_CLASH_RESOLVE => &mut stats.clash_resolve,
             CTA_STATS_CHAIN_TOOLONG => &mut stats.chain_toolong,
-            _ => continue,
+            _ => {
+                attrs.unknown(attr, &mut unknowns);
+                continue;
+            }
         };
         *field = Some(attrs.be32(attr)?.into());
     }
     attrs.finish()?;
+    stats.unknown = unknowns.take();
     Ok(stats)
 }
 
@@ -68,15 +79,20 @@ pub(crate) fn decode_expect_cpu_stats(payload: &[u8]) -> Result<ExpectCpuStats, 
         cpu: cpu(payload),
         ..ExpectCpuStats::default()
     };
+    let mut unknowns = Unknowns::default();
     while let Some(attr) = attrs.next() {
         let field = match attr.kind {
             CTA_STATS_EXP_NEW => &mut stats.met,
             CTA_STATS_EXP_CREATE => &mut stats.create,
             CTA_STATS_EXP_DELETE => &mut stats.delete,
-            _ => continue,
+            _ => {
+                attrs.unknown(attr, &mut unknowns);
+                continue;
+            }
         };
         *field = Some(attrs.be32(attr)?.into());
     }
     attrs.finish()?;
+    stats.unknown = unknowns.take();
     Ok(stats)
 }

@@ -261,14 +261,16 @@ macro_rules! form {
 pub(crate) use form;
 
 /// A struct whose fields are what is written, without rules between them: those of `needs` are
-/// always there, those of `may` are `Option`s.
+/// always there, those of `may` are `Option`s, and those of `lists` are left out when empty.
 macro_rules! plain {
     ($type:ident as $form:ident, $what:literal,
      needs { $($name:literal => $field:ident: $kind:ty,)* }
-     may { $($opt_name:literal => $opt_field:ident: $opt_kind:ty,)* }) => {
+     may { $($opt_name:literal => $opt_field:ident: $opt_kind:ty,)* }
+     $(lists { $($list_name:literal => $list_field:ident: $list_kind:ty,)* })?) => {
         $crate::model::json::form::form!($form {
             $($name => $field: $kind,)*
             $($opt_name => $opt_field: $opt_kind,)*
+            $($($list_name => $list_field: $list_kind,)*)?
         });
 
         impl $crate::model::json::form::Formed for $type {
@@ -277,8 +279,10 @@ macro_rules! plain {
 
             fn form(&self, _: $crate::model::json::form::Side) -> $form {
                 $form {
-                    $($field: Some(self.$field),)*
-                    $($opt_field: self.$opt_field,)*
+                    $($field: Some(Clone::clone(&self.$field)),)*
+                    $($opt_field: Clone::clone(&self.$opt_field),)*
+                    $($($list_field: Some(Clone::clone(&self.$list_field))
+                        .filter(|list| !list.is_empty()),)*)?
                 }
             }
 
@@ -289,6 +293,7 @@ macro_rules! plain {
                 Ok(Self {
                     $($field: $crate::model::json::form::need(form.$field, $name)?,)*
                     $($opt_field: form.$opt_field,)*
+                    $($($list_field: form.$list_field.unwrap_or_default(),)*)?
                 })
             }
         }

@@ -9,6 +9,7 @@ use super::form::{Fields, Formed, Out, Side, need, plain, read_field};
 use crate::error::Error;
 use crate::model::{
     Count, CpuStats, Entry, Event, EventsMode, ExpectCpuStats, Expectation, Health, Overrun,
+    Unknown,
 };
 
 plain!(Count as CountForm, "how many entries there are",
@@ -24,8 +25,13 @@ plain!(CpuStats as CpuStatsForm, "what a CPU counted",
     needs {}
     may {
         "cpu" => cpu: u16,
+        "searched" => searched: u64,
         "found" => found: u64,
+        "new" => new: u64,
         "invalid" => invalid: u64,
+        "ignore" => ignore: u64,
+        "delete" => delete: u64,
+        "delete_list" => delete_list: u64,
         "insert" => insert: u64,
         "insert_failed" => insert_failed: u64,
         "drop" => drop: u64,
@@ -34,6 +40,9 @@ plain!(CpuStats as CpuStatsForm, "what a CPU counted",
         "search_restart" => search_restart: u64,
         "clash_resolve" => clash_resolve: u64,
         "chain_toolong" => chain_toolong: u64,
+    }
+    lists {
+        "unknown" => unknown: Vec<Unknown>,
     }
 );
 
@@ -44,6 +53,9 @@ plain!(ExpectCpuStats as ExpectCpuStatsForm, "what a CPU counted of expectations
         "met" => met: u64,
         "create" => create: u64,
         "delete" => delete: u64,
+    }
+    lists {
+        "unknown" => unknown: Vec<Unknown>,
     }
 );
 

@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn figures_survive(each in proptest::collection::vec(any::<Option<u64>>(), 13), max in any::<Option<u32>>()) {
+    fn figures_survive(each in proptest::collection::vec(any::<Option<u64>>(), 18), max in any::<Option<u32>>()) {
         let stats = CpuStats {
             cpu: each[0].map(|cpu| cpu.to_le_bytes()[0].into()),
             found: each[1],
@@ -129,9 +129,15 @@ proptest! {
             search_restart: each[8],
             clash_resolve: each[9],
             chain_toolong: each[10],
+            searched: each[13],
+            new: each[14],
+            ignore: each[15],
+            delete: each[16],
+            delete_list: each[17],
+            unknown: vec![Unknown { path: vec![99], value: vec![1, 2] }],
         };
         survives(&stats);
-        survives(&ExpectCpuStats { cpu: stats.cpu, met: each[11], create: each[12], delete: each[1] });
+        survives(&ExpectCpuStats { cpu: stats.cpu, met: each[11], create: each[12], delete: each[1], unknown: Vec::new() });
         let count = Count { entries: max.unwrap_or(7), max };
         survives(&count);
         let flags = each.iter().map(Option::is_some).collect::<Vec<_>>();
