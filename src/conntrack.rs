@@ -11,7 +11,10 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
-use crate::model::{Count, CpuStats, Entry, ExpectCpuStats, Health, Key, NewEntry, Update};
+use crate::model::{
+    Count, CpuStats, DeleteOptions, Deleted, Entry, ExpectCpuStats, Family, Health, KernelSupport,
+    Key, NewEntry, Update, Zone,
+};
 use crate::ops::{
     self, Batch, Entries, EventsBuilder, Expectations, Policies, Session, Settings, Visited,
 };
@@ -54,6 +57,7 @@ pub struct Builder {
     target: Target,
     deadline: Duration,
     buffers: Buffers,
+    support: Option<KernelSupport>,
 }
 
 impl Default for Builder {
@@ -65,6 +69,7 @@ impl Default for Builder {
                 receive: Self::BUFFER,
                 send: Self::BUFFER,
             },
+            support: None,
         }
     }
 }
@@ -131,6 +136,14 @@ impl Builder {
         self
     }
 
+    /// What is known of the kernel's filters, from a [`KernelSupport::probe`] made elsewhere.
+    /// Without it they are tried when a filter is first used, in throw-away network namespaces;
+    /// [`KernelSupport::unproven`] has everything done in user space and tries nothing.
+    pub fn kernel_support(mut self, support: KernelSupport) -> Self {
+        self.support = Some(support);
+        self
+    }
+
     /// Opens the handle, and checks that the kernel answers.
     ///
     /// # Errors
@@ -141,7 +154,7 @@ impl Builder {
         let namespace = Namespace::open(self.target)?;
         let pool = Pool::new(namespace, self.buffers);
         let buffers = pool.take()?.buffers();
-        let session = Session::new(pool, self.deadline);
+        let session = Session::new(pool, self.deadline).with_support(self.support);
         ops::open_check(&session)?;
         Ok(Conntrack {
             session: Arc::new(session),
@@ -418,6 +431,69 @@ impl Conntrack {
     /// When one of it cannot be read.
     pub fn health(&self) -> Result<Health> {
         ops::health(&self.session)
+    }
+
+    /// Deletes the entries that meet the filter, and no others, whatever kernel this is.
+    ///
+    /// Where the kernel was proven to do right by a filter of exactly this kind
+    /// ([`KernelSupport`]), it is one request. Else the table is walked, what comes is checked, and
+    /// each entry is deleted by its tuple, zone and id.
+    ///
+    /// # Errors
+    /// - [`is_invalid_input`](crate::Error::is_invalid_input) for a filter without conditions:
+    ///   flushing everything is a call of its own.
+    /// - When nothing could be done at all. What fails later is in the result.
+    ///
+    /// ```
+    /// # use ctnetlink::{Conntrack, Filter, Zone};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
+    /// let ct = Conntrack::open()?;
+    /// let stale = Filter::new().zone(Zone::new(5)).orig_dst_port(53);
+    /// let gone = ct.delete_matching(&stale)?;
+    /// assert!(gone.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_matching(&self, filter: &Filter) -> Result<Deleted> {
+        self.delete_matching_with(filter, &DeleteOptions::new())
+    }
+
+    /// As [`Conntrack::delete_matching`], with care: see [`DeleteOptions`].
+    ///
+    /// # Errors
+    /// As [`Conntrack::delete_matching`]; [`is_too_many`](crate::Error::is_too_many) when more
+    /// match than may be deleted, and nothing was.
+    pub fn delete_matching_with(
+        &self,
+        filter: &Filter,
+        options: &DeleteOptions,
+    ) -> Result<Deleted> {
+        ops::delete_matching(&self.session, filter, options)
+    }
+
+    /// Deletes the entries of a zone, of both families, in whichever direction it holds. Zone 0 are
+    /// the entries that are in no other zone.
+    ///
+    /// # Errors
+    /// As [`Conntrack::delete_matching`].
+    #[doc(alias = "CTA_ZONE")]
+    pub fn flush_zone(&self, zone: Zone) -> Result<Deleted> {
+        self.delete_matching(&Filter::new().zone(zone))
+    }
+
+    /// Deletes the entries of a family, in every zone.
+    ///
+    /// # Errors
+    /// As [`Conntrack::delete_matching`].
+    pub fn flush_family(&self, family: Family) -> Result<Deleted> {
+        self.delete_matching(&Filter::new().family(family))
+    }
+
+    /// What is proven of the kernel's filters, and used by this handle.
+    #[must_use]
+    pub fn kernel_support(&self) -> &KernelSupport {
+        self.session.support()
     }
 
     /// Removes every entry of every zone and both families of the namespace.

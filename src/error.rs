@@ -87,6 +87,8 @@ enum Repr {
         "{operation}: the receive buffer overran and the answer was lost (ENOBUFS); the outcome is unknown"
     )]
     Overrun { operation: Operation },
+    #[error("{operation}: more than {most} entries match; nothing more is deleted")]
+    TooMany { operation: Operation, most: u64 },
     #[error("{operation}: {reason}")]
     Unknown {
         operation: Operation,
@@ -160,6 +162,8 @@ pub enum Operation {
     ListExpectations,
     /// `expectations().flush_all`.
     FlushExpectations,
+    /// Trying the kernel's filters out.
+    Probe,
     /// Converting what another library received.
     Convert,
     /// Reading time-out policies and defaults.
@@ -186,6 +190,7 @@ impl Operation {
             Self::Events => "events",
             Self::Stats => "statistics",
             Self::Settings => "settings",
+            Self::Probe => "probe",
             Self::Convert => "convert",
             Self::CreateExpectation => "create expectation",
             Self::GetExpectation => "get expectation",
@@ -395,6 +400,10 @@ impl Error {
         })
     }
 
+    pub(crate) fn too_many(operation: Operation, most: u64) -> Self {
+        Self::new(Repr::TooMany { operation, most })
+    }
+
     pub(crate) fn mismatch(operation: Operation, detail: &'static str) -> Self {
         Self::new(Repr::Mismatch { operation, detail })
     }
@@ -467,6 +476,7 @@ impl Error {
             | Repr::Malformed { operation, .. }
             | Repr::Overrun { operation }
             | Repr::Unknown { operation, .. }
+            | Repr::TooMany { operation, .. }
             | Repr::NotSent { operation, .. }
             | Repr::Unsupported { operation, .. }
             | Repr::Mismatch { operation, .. } => Some(*operation),
@@ -647,6 +657,13 @@ impl Error {
     #[must_use]
     pub fn is_not_sent(&self) -> bool {
         matches!(&*self.0, Repr::NotSent { .. })
+    }
+
+    /// More entries match than may be deleted
+    /// ([`DeleteOptions::max_deletes`](crate::DeleteOptions::max_deletes)).
+    #[must_use]
+    pub fn is_too_many(&self) -> bool {
+        matches!(&*self.0, Repr::TooMany { .. })
     }
 
     /// The input could never have been right; nothing was sent.

@@ -56,6 +56,12 @@ pub use conntrack::{Builder, Conntrack};
 pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, PortRange};
 pub use model::{
+    Completeness, DccpTimeouts, DeleteFailure, DeleteOptions, Deleted, Features, FilterShape,
+    GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, KernelSupport, NewTimeoutPolicy,
+    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, Trial, UdpLiteTimeouts, UdpTimeouts,
+    Verdict,
+};
+pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
     EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
     ExpectKey, ExpectMask, ExpectNat, Expectation, ExpectationBuilder, Family, Format, GreKeys,
@@ -63,10 +69,6 @@ pub use model::{
     NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust,
     Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown,
     Update, UpdateBuilder, Zone,
-};
-pub use model::{
-    DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
-    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
 };
 pub use ops::{
     Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Policies, PolicyList,

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "serde")]
 mod json;
+mod lower;
 mod ports;
 
 use std::net::IpAddr;

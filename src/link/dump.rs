@@ -40,6 +40,8 @@ type Request = Box<dyn Fn(&mut Datagram) -> Result<()> + Send>;
 pub(crate) struct DumpState {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Datagrams that had messages of it.
+    pub(crate) pieces: u64,
     /// Messages may be missing, and the kernel or the socket said so.
     pub(crate) incomplete: bool,
     /// The end was seen.
@@ -136,6 +138,9 @@ impl Dump {
     }
 
     fn finish(&mut self) {
+        if self.state.messages != self.before_refill {
+            self.state.pieces += 1;
+        }
         self.over = true;
         self.span.in_scope(|| tell(&self.exchange));
     }
@@ -146,6 +151,7 @@ impl Dump {
         let _entered = span.enter();
         // Only messages of this dump give it more time: strangers' do not.
         if self.state.messages != self.before_refill {
+            self.state.pieces += 1;
             self.before_refill = self.state.messages;
             self.until = end_of_wait(self.deadline);
             self.request = None;

@@ -63,6 +63,17 @@ impl Pool {
         })
     }
 
+    /// What is asked for of each socket.
+    pub(crate) fn buffers(&self) -> Buffers {
+        self.namespace.as_ref().map_or(
+            Buffers {
+                receive: 0,
+                send: 0,
+            },
+            |(_, want)| *want,
+        )
+    }
+
     /// The namespace's name, for traces.
     pub(crate) fn label(&self) -> &str {
         &self.label

@@ -135,7 +135,29 @@ impl Transport for Socket {
     }
 
     fn receive(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
-        let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC).bits();
+        self.read(buffer, wait, MsgFlags::empty())
+    }
+}
+
+impl Socket {
+    /// Looks at the next datagram and leaves it in the queue. While the queue holds as much as the
+    /// buffer allows, the kernel does not go on with a dump (`netlink_recvmsg`).
+    pub(crate) fn peek(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
+        self.read(buffer, wait, MsgFlags::MSG_PEEK)
+    }
+
+    /// Whether the kernel has the option for strict checking (Linux 4.20).
+    pub(crate) fn checks_strictly(&self) -> bool {
+        self.raw.set_netlink_get_strict_chk(true).is_ok()
+    }
+
+    fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        wait: Duration,
+        also: MsgFlags,
+    ) -> Result<Received, Errno> {
+        let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC | also).bits();
         let mut try_once = || {
             buffer.clear();
             // `BufMut` grows a full vector; one without capacity would be given some.

@@ -4,12 +4,15 @@
 
 mod builder;
 mod counters;
+mod deleted;
 mod entry;
 mod event;
 mod expect;
 mod helper;
 #[cfg(feature = "serde")]
 pub(crate) mod json;
+mod kernel_filter;
+mod kernel_support;
 mod key;
 mod labels;
 mod mark;
@@ -31,10 +34,14 @@ mod zone;
 
 pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
+pub use deleted::{Completeness, DeleteFailure, DeleteOptions, Deleted};
 pub use entry::Entry;
 pub use event::{Event, EventGroups, Overrun};
 pub use expect::{ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation};
 pub use helper::Helper;
+pub use kernel_filter::FilterShape;
+pub(crate) use kernel_filter::{KernelFilter, KernelTuple};
+pub use kernel_support::{Features, KernelSupport, Trial, Verdict};
 pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;

@@ -2,9 +2,11 @@
 
 mod batch;
 mod count;
+mod delete;
 mod events;
 mod expect;
 mod policy;
+mod probe;
 mod settings;
 mod single;
 mod stats;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::link::Pool;
+use crate::model::KernelSupport;
 
 pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
+pub(crate) use delete::delete_matching;
 pub use events::{Events, EventsBuilder};
 pub use expect::{ExpectationList, Expectations};
 pub use policy::{Policies, PolicyList};
@@ -31,7 +35,7 @@ pub(crate) use single::{create, delete, flush_all, get, update, upsert};
 pub(crate) use stats::{cpu_stats, expect_cpu_stats};
 use support::Tracked;
 pub use table::{Entries, Visited};
-pub(crate) use table::{list, list_and_zero_counters, list_dying, visit};
+pub(crate) use table::{list, list_and_zero_counters, list_dying, list_everything, visit};
 
 /// What every conversation of a handle needs.
 pub(crate) struct Session {
@@ -39,6 +43,8 @@ pub(crate) struct Session {
     /// Longest wait for an answer.
     pub(crate) deadline: Duration,
     tracked: Arc<Tracked>,
+    /// What was given from outside; else what this process has proven.
+    support: Option<Arc<KernelSupport>>,
 }
 
 impl Session {
@@ -47,6 +53,21 @@ impl Session {
             pool,
             deadline,
             tracked: Arc::default(),
+            support: None,
+        }
+    }
+
+    /// With what is known of the kernel from elsewhere.
+    pub(crate) fn with_support(mut self, support: Option<KernelSupport>) -> Self {
+        self.support = support.map(Arc::new);
+        self
+    }
+
+    /// What is proven of the kernel: tried when it is first asked for.
+    pub(crate) fn support(&self) -> &KernelSupport {
+        match &self.support {
+            Some(support) => support,
+            None => KernelSupport::probed(),
         }
     }
 
@@ -56,6 +77,7 @@ impl Session {
             pool: Arc::clone(&self.pool),
             deadline,
             tracked: Arc::clone(&self.tracked),
+            support: self.support.clone(),
         }
     }
 }

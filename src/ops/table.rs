@@ -1,5 +1,6 @@
 //! Walking the table: `list` and `visit`.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::Session;
@@ -7,22 +8,34 @@ use super::trace::Conversation;
 use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
-use crate::model::Entry;
+use crate::model::{Completeness, Entry, EntryZone, Tuple};
 use crate::wire::{self, EntryRef, Request};
 
 /// Starts a walk of the table for the entries of a filter.
 ///
-/// The one place where a part of the filter could be given to the kernel. It is given nothing now:
-/// filters in the kernel are trusted only after a trial, and user space checks the whole filter in
-/// any case.
-fn start(session: &Session, operation: Operation, request: Request) -> Result<Dump> {
+/// The one place where a part of the filter is given to the kernel: what was seen to be right in a
+/// trial. User space checks the whole filter in any case.
+fn start(
+    session: &Session,
+    operation: Operation,
+    request: Request,
+    filter: &Filter,
+) -> Result<Dump> {
+    let kernel = if request == Request::List && !filter.kernel().shape().is_empty() {
+        filter.for_dump(session.support())
+    } else {
+        None
+    };
     Dump::start(
         session.pool.take()?,
         operation,
         session.deadline,
         // Counters that were zeroed on the way to an answer that did not fit are gone.
         request != Request::ListAndZeroCounters,
-        move |datagram| wire::dump(datagram, request),
+        move |datagram| match &kernel {
+            Some(kernel) => wire::dump_filtered(datagram, kernel),
+            None => wire::dump(datagram, request),
+        },
     )
 }
 
@@ -42,6 +55,8 @@ pub struct Entries {
     filter: Filter,
     /// The filter has no condition.
     everything: bool,
+    /// What was given out, where nothing may be given out twice.
+    seen: Option<HashSet<(Option<u32>, Tuple, EntryZone)>>,
 }
 
 impl Entries {
@@ -54,6 +69,34 @@ impl Entries {
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.dump.state().incomplete
+    }
+}
+
+impl Entries {
+    /// Gives no entry twice. When an entry is removed at which the kernel had stopped, it walks the
+    /// bucket again, and entries around it come again.
+    ///
+    /// It takes some 100 bytes of memory for each entry that is given out.
+    pub fn exact(mut self) -> Self {
+        self.seen = Some(HashSet::new());
+        self
+    }
+
+    /// Whether the walk saw all of the table, as far as is known now.
+    #[must_use]
+    pub fn completeness(&self) -> Completeness {
+        completeness(&self.dump)
+    }
+}
+
+fn completeness(dump: &Dump) -> Completeness {
+    let state = dump.state();
+    if state.incomplete || !state.ended {
+        Completeness::Interrupted
+    } else if state.pieces > 1 {
+        Completeness::Unknown
+    } else {
+        Completeness::Complete
     }
 }
 
@@ -76,6 +119,11 @@ impl Iterator for Entries {
             });
             match decoded {
                 Ok(Some(entry)) => {
+                    if let Some(seen) = &mut self.seen {
+                        if !seen.insert((entry.id(), *entry.orig(), entry.zone())) {
+                            continue;
+                        }
+                    }
                     self.conversation.entries += 1;
                     return Some(Ok(entry));
                 }
@@ -110,6 +158,11 @@ pub(crate) fn list(session: &Session, filter: &Filter) -> Result<Entries> {
     entries(session, Operation::List, Request::List, filter)
 }
 
+/// All entries, whatever may be known of filters.
+pub(crate) fn list_everything(session: &Session) -> Result<Entries> {
+    list(session, &Filter::new())
+}
+
 pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
     let operation = Operation::ListAndZeroCounters;
     entries(
@@ -133,7 +186,7 @@ fn entries(
     let conversation = Conversation::new(session, operation, filter.zone_condition());
     let span = conversation.span.clone();
     let dump = span
-        .in_scope(|| start(session, operation, request))?
+        .in_scope(|| start(session, operation, request, filter))?
         .within(span);
     Ok(Entries {
         conversation,
@@ -141,6 +194,7 @@ fn entries(
         dump,
         filter: filter.clone(),
         everything: filter.is_empty(),
+        seen: None,
     })
 }
 
@@ -168,7 +222,7 @@ pub(crate) fn visit<B>(
     let mut conversation = Conversation::new(session, Operation::List, filter.zone_condition());
     let span = conversation.span.clone();
     let _entered = span.enter();
-    let mut dump = start(session, Operation::List, Request::List)?;
+    let mut dump = start(session, Operation::List, Request::List, filter)?;
     let mut visited = Visited {
         matched: 0,
         seen: 0,

@@ -22,6 +22,7 @@ mod interop;
 #[cfg(test)]
 #[cfg(target_endian = "little")]
 mod fixtures;
+mod kernel_filter;
 mod malformed;
 mod message;
 mod path;
@@ -44,6 +45,7 @@ pub(crate) use expect::{
     change_expectation, create_expectation, decode_expectation, delete_expectation,
     dump_expectations, dump_expectations_of, flush_expectations, get_expectation,
 };
+pub(crate) use kernel_filter::{dump_filtered, flush_filtered};
 pub(crate) use malformed::Malformed;
 pub(crate) use message::{FrameKind, NETLINK_HEADER, frame};
 pub(crate) use policy::{
@@ -51,8 +53,8 @@ pub(crate) use policy::{
     policy_delete, policy_get, policy_replace,
 };
 pub(crate) use request::{
-    Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
-    stats_request, update,
+    Request, cpu_stats_dump, create, create_malformed, delete, dump, expect_cpu_stats_dump, flush,
+    get, portless_get, stats_request, update,
 };
 pub(crate) use stats::{decode_count, decode_cpu_stats, decode_expect_cpu_stats};
 pub(crate) use writer::Datagram;

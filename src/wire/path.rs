@@ -118,6 +118,7 @@ fn entry_table(above: &[u16]) -> Table {
         [CTA_NAT_SRC | CTA_NAT_DST] => NAT,
         [CTA_NAT_SRC | CTA_NAT_DST, CTA_NAT_PROTO] => PROTONAT,
         [CTA_SEQ_ADJ_ORIG | CTA_SEQ_ADJ_REPLY] => SEQADJ,
+        [CTA_FILTER] => FILTER,
         [CTA_SECCTX] => SECCTX,
         [CTA_TIMESTAMP] => TIMESTAMP,
         [CTA_SYNPROXY] => SYNPROXY,

@@ -5,7 +5,8 @@ use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::conntrack::ConntrackMessageType;
 
 use super::attr::{
-    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
+    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TIMEOUT, CTA_TUPLE_IP, CTA_TUPLE_ORIG,
+    CTA_TUPLE_PROTO,
 };
 use super::entry::{encode_id, encode_key, encode_new, encode_update};
 use super::expect::EXPECTATIONS;
@@ -121,6 +122,16 @@ pub(crate) fn cpu_stats_dump(datagram: &mut Datagram) -> Result<()> {
 pub(crate) fn expect_cpu_stats_dump(datagram: &mut Datagram) -> Result<()> {
     let family = NetfilterProtoFamily::Unspec;
     datagram.message_to(EXPECTATIONS, EXP_GET_STATS_CPU, NLM_F_DUMP, family, |_| {})
+}
+
+/// A creation whose time-out is one byte long, to see how a refusal is told.
+pub(crate) fn create_malformed(datagram: &mut Datagram) -> Result<()> {
+    let kind = ConntrackMessageType::New.into();
+    datagram.message(kind, NLM_F_CREATE, NetfilterProtoFamily::IPv4, |w| {
+        w.put(CTA_TIMEOUT, [0]);
+    })?;
+    datagram.acknowledge_last();
+    Ok(())
 }
 
 /// A look-up that lacks the ports on purpose. A kernel that tracks the protocol says `EINVAL`

@@ -91,6 +91,14 @@ impl Datagram {
         self.message_to(subsystem, kind, flags, family, attributes)
     }
 
+    /// Says `NFNETLINK_V1` in the last message's header: a flush heeds the family only then
+    /// (`ctnetlink_del_conntrack`).
+    pub(crate) fn heed_family(&mut self) {
+        if let Some(version) = self.bytes.get_mut(self.last + NETLINK_HEADER + 1) {
+            *version = 1;
+        }
+    }
+
     /// Adds a message of a subsystem.
     pub(crate) fn message_to(
         &mut self,

@@ -22,6 +22,7 @@ mod line;
 mod netns;
 mod output;
 mod policies;
+mod probe;
 mod protocols;
 mod review;
 mod settings;

@@ -22,7 +22,7 @@ use super::{Entries, Session};
 use crate::error::{Error, Operation, Result};
 use crate::link::Pool;
 use crate::link::script::{self, Event, Log, Script};
-use crate::model::{Entry, Key, NewEntry, Zone};
+use crate::model::{Entry, KernelSupport, Key, NewEntry, Zone};
 use crate::wire::{self, Datagram};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -75,7 +75,9 @@ impl Kernel {
     fn of(scripts: impl IntoIterator<Item = (Script, Log)>) -> Self {
         let (scripts, logs) = scripts.into_iter().unzip();
         Self {
-            session: Session::new(Pool::scripted(scripts), DEADLINE),
+            // A scripted kernel is not the one that a probe would try.
+            session: Session::new(Pool::scripted(scripts), DEADLINE)
+                .with_support(Some(KernelSupport::unproven())),
             logs,
         }
     }

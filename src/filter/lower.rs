@@ -1,0 +1,165 @@
+//! What of a filter the kernel is asked to check, given what was proven of it. User space checks the
+//! whole filter again in any case.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Filter, PortRange, TupleFilter};
+use crate::model::{Family, FilterShape, KernelFilter, KernelSupport, KernelTuple, Protocol};
+
+/// A prefix of a single address.
+fn single(net: Option<IpNet>) -> Option<IpAddr> {
+    net.filter(|net| net.prefix_len() == net.max_prefix_len())
+        .map(|net| net.addr())
+}
+
+fn family_of(net: IpNet) -> Family {
+    Family::of(net.addr())
+}
+
+impl TupleFilter {
+    fn kernel(&self, protocol: Option<Protocol>) -> KernelTuple {
+        // Of other protocols the kernel compares no ports (`ctnetlink_filter_match_tuple`).
+        let ported = matches!(protocol, Some(Protocol::TCP | Protocol::UDP));
+        let port = |range: Option<PortRange>| {
+            range
+                .filter(|range| ported && range.first() == range.last())
+                .map(PortRange::first)
+        };
+        let (src_port, dst_port) = (port(self.src_port), port(self.dst_port));
+        KernelTuple {
+            src: single(self.src),
+            dst: single(self.dst),
+            protocol: protocol.filter(|_| src_port.is_some() || dst_port.is_some()),
+            src_port,
+            dst_port,
+        }
+    }
+
+    /// The conditions that the kernel was given, and no others.
+    fn only(kernel: &KernelTuple) -> Self {
+        Self {
+            src: kernel.src.map(IpNet::from),
+            dst: kernel.dst.map(IpNet::from),
+            src_port: kernel.src_port.map(PortRange::from),
+            dst_port: kernel.dst_port.map(PortRange::from),
+        }
+    }
+
+    fn families(&self) -> impl Iterator<Item = Family> {
+        [self.src, self.dst].into_iter().flatten().map(family_of)
+    }
+}
+
+impl Filter {
+    /// All that a kernel can be asked about.
+    pub(crate) fn kernel(&self) -> KernelFilter {
+        let mut orig = self.orig.kernel(self.protocol);
+        orig.protocol = self.protocol;
+        let reply = self.reply.kernel(self.protocol);
+        let implied = || self.orig.families().chain(self.reply.families()).next();
+        let family = self.family.or_else(implied);
+        let all = KernelFilter {
+            family,
+            zone: self.zone,
+            mark: self.mark,
+            status: self.status.filter(|(_, mask)| !mask.is_empty()),
+            orig,
+            reply,
+        };
+        // Tuples are compared within a family.
+        match family {
+            Some(_) => all,
+            None => KernelFilter {
+                orig: KernelTuple::default(),
+                reply: KernelTuple::default(),
+                ..all
+            },
+        }
+    }
+
+    /// Whether what the kernel can be asked about is the whole filter.
+    fn is_all_of(&self, kernel: &KernelFilter) -> bool {
+        let said = Self {
+            family: self.family,
+            zone: kernel.zone,
+            mark: kernel.mark,
+            status: kernel.status,
+            protocol: kernel.orig.protocol,
+            orig: TupleFilter::only(&kernel.orig),
+            reply: TupleFilter::only(&kernel.reply),
+        };
+        let families = self.orig.families().chain(self.reply.families());
+        // A prefix of one address is the same however it is written.
+        said.canonical() == self.canonical()
+            && kernel.family.is_none_or(|family| {
+                self.family.is_none_or(|own| own == family) && { families }
+                    .all(|implied| implied == family)
+            })
+    }
+
+    fn canonical(&self) -> Self {
+        let trunc = |net: Option<IpNet>| net.map(|net| net.trunc());
+        let tuple = |tuple: &TupleFilter| TupleFilter {
+            src: trunc(tuple.src),
+            dst: trunc(tuple.dst),
+            ..tuple.clone()
+        };
+        Self {
+            orig: tuple(&self.orig),
+            reply: tuple(&self.reply),
+            ..self.clone()
+        }
+    }
+
+    /// The conditions for a list: of the shapes that the kernel was seen to do right, the one that
+    /// leaves out most.
+    pub(crate) fn for_dump(&self, support: &KernelSupport) -> Option<KernelFilter> {
+        let kernel = self.kernel();
+        let shape = kernel.shape();
+        let best = support
+            .trials()
+            .iter()
+            .filter(|trial| trial.dump.is_right() && shape.contains(trial.shape))
+            .filter(|trial| {
+                !trial.shape.contains(FilterShape::FAMILY) || trial.family == kernel.family
+            })
+            .max_by_key(|trial| weight(trial.shape))?;
+        Some(kernel.restricted(best.shape))
+    }
+
+    /// The conditions for a flush: only where the kernel was seen to do right by exactly this shape,
+    /// and the shape is the whole filter.
+    pub(crate) fn for_flush(&self, support: &KernelSupport) -> Option<KernelFilter> {
+        let kernel = self.kernel();
+        let right = support.flush(kernel.shape(), kernel.family).is_right();
+        (right && self.is_all_of(&kernel)).then_some(kernel)
+    }
+}
+
+/// How much a condition may be expected to leave out.
+fn weight(shape: FilterShape) -> u32 {
+    [
+        (FilterShape::FAMILY, 1),
+        (FilterShape::ORIG_PROTOCOL, 1),
+        (FilterShape::REPLY_PROTOCOL, 1),
+        (FilterShape::STATUS, 2),
+        (FilterShape::MARK_MASK, 3),
+        (FilterShape::MARK, 4),
+        (FilterShape::ZONE_0, 3),
+        (FilterShape::ZONE, 6),
+        (FilterShape::ORIG_SRC_PORT, 5),
+        (FilterShape::ORIG_DST_PORT, 4),
+        (FilterShape::REPLY_SRC_PORT, 4),
+        (FilterShape::REPLY_DST_PORT, 5),
+        (FilterShape::ORIG_SRC, 8),
+        (FilterShape::ORIG_DST, 8),
+        (FilterShape::REPLY_SRC, 8),
+        (FilterShape::REPLY_DST, 8),
+    ]
+    .into_iter()
+    .filter(|(part, _)| shape.contains(*part))
+    .map(|(_, weight)| weight)
+    .sum()
+}

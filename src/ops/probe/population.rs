@@ -1,0 +1,181 @@
+//! Entries for trials: of every condition some that meet it and some that do not, in all mixtures.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::model::{
+    Entry, EntryZone, Family, FilterShape, KernelFilter, KernelTuple, Layer4, Mark, NewEntry,
+    Ports, Protocol, Status, Tuple, Zone,
+};
+
+const ZONE: Zone = Zone::new(7);
+const TIMEOUT: Duration = Duration::from_secs(3600);
+/// In the discard-only prefix of RFC 6666, and the first of the documentation prefixes of RFC 5737.
+const PLACES: [(&str, &str); 8] = [
+    ("192.0.2.1", "100::1"),
+    ("192.0.2.2", "100::2"),
+    ("192.0.2.3", "100::3"),
+    ("192.0.2.4", "100::4"),
+    ("192.0.2.5", "100::5"),
+    ("192.0.2.6", "100::6"),
+    ("192.0.2.7", "100::7"),
+    ("192.0.2.8", "100::8"),
+];
+
+fn place(family: Family, number: usize) -> IpAddr {
+    let (v4, v6) = PLACES[number % PLACES.len()];
+    let text = match family {
+        Family::Ipv4 => v4,
+        Family::Ipv6 => v6,
+    };
+    // They are addresses.
+    text.parse()
+        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+}
+
+/// The filter of a shape: what about half of the population meets in each condition.
+pub(super) fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
+    let of = family.unwrap_or(Family::Ipv4);
+    let everything = KernelFilter {
+        family,
+        zone: Some(if shape.contains(FilterShape::ZONE_0) {
+            Zone::DEFAULT
+        } else {
+            ZONE
+        }),
+        mark: Some(if shape.contains(FilterShape::MARK_MASK) {
+            Mark::masked(0x05, 0xff).unwrap_or(Mark::new(0x05))
+        } else {
+            Mark::new(0x0105)
+        }),
+        status: Some((Status::ASSURED, Status::ASSURED | Status::FIXED_TIMEOUT)),
+        orig: KernelTuple {
+            src: Some(place(of, 0)),
+            dst: Some(place(of, 2)),
+            protocol: Some(Protocol::TCP),
+            src_port: Some(1111),
+            dst_port: Some(443),
+        },
+        reply: KernelTuple {
+            src: Some(place(of, 4)),
+            dst: Some(place(of, 6)),
+            protocol: Some(Protocol::TCP),
+            src_port: Some(8443),
+            dst_port: Some(2222),
+        },
+    };
+    everything.restricted(shape)
+}
+
+/// Numbers that are the same every time (Knuth's linear congruential generator).
+struct Numbers(u64);
+
+impl Numbers {
+    fn bits(&mut self, count: u32) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        #[allow(clippy::cast_possible_truncation, reason = "a few bits")]
+        let bits = (self.0 >> 40) as usize;
+        bits & ((1 << count) - 1)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.bits(1) == 1
+    }
+}
+
+/// This many of each family, the first of each meeting all conditions.
+pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
+    let mut numbers = Numbers(1);
+    let mut all = Vec::new();
+    for family in [Family::Ipv4, Family::Ipv6] {
+        for n in 0..of_each {
+            // What cannot be built would only be one fewer.
+            all.extend(entry(family, n, &mut numbers).ok());
+        }
+    }
+    all
+}
+
+fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
+    let meets_all = n < 2;
+    let mut half = |first: usize, protocol: Protocol, common: [u16; 2], own: [u16; 2]| {
+        let mut meets = || meets_all || numbers.coin();
+        let (src, dst) = (
+            first + usize::from(!meets()),
+            first + 2 + usize::from(!meets()),
+        );
+        let mut ports = Ports {
+            src: if meets() { common[0] } else { own[0] + n },
+            dst: if meets() { common[1] } else { own[1] + n },
+        };
+        if n == 1 {
+            // Meets all but one condition, so that it is not the first again.
+            ports.src = own[0];
+        }
+        let layer4 = match protocol {
+            Protocol::TCP => Layer4::Tcp(ports),
+            _ => Layer4::Udp(ports),
+        };
+        Tuple::new(place(family, src), place(family, dst), layer4)
+    };
+    let protocol = if meets_all || n % 2 == 0 {
+        Protocol::TCP
+    } else {
+        Protocol::UDP
+    };
+    let orig = half(0, protocol, [1111, 443], [10_000, 20_000])?;
+    let reply = half(4, protocol, [8443, 2222], [30_000, 40_000])?;
+    let zone = match numbers.bits(3) {
+        _ if meets_all => EntryZone::Both(ZONE),
+        0..=3 => EntryZone::Both(ZONE),
+        4 | 5 => EntryZone::Both(Zone::DEFAULT),
+        6 => EntryZone::Both(Zone::MAX),
+        _ => EntryZone::Orig(Zone::new(9)),
+    };
+    let mark = match numbers.bits(2) {
+        _ if meets_all => 0x0105,
+        0 | 1 => 0x0105,
+        2 => 0x0205,
+        _ => 0x0106,
+    };
+    let status = match numbers.bits(2) {
+        _ if meets_all => Status::ASSURED | Status::SEEN_REPLY,
+        0 | 1 => Status::ASSURED | Status::SEEN_REPLY,
+        2 => Status::SEEN_REPLY,
+        _ => Status::ASSURED | Status::FIXED_TIMEOUT,
+    };
+    Entry::with_tuple(orig)
+        .reply(reply)
+        .zone(zone)
+        .mark(mark)
+        .status(status)
+        .timeout(TIMEOUT)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each shape some meet it and some do not, in each family.
+    #[test]
+    fn every_condition_divides_the_population() {
+        for of_each in [24, 300] {
+            let all = entries(of_each);
+            assert_eq!(all.len(), usize::from(of_each) * 2);
+            for (shape, family) in super::super::shapes() {
+                let filter = filter(shape, family);
+                assert_eq!(filter.shape(), shape);
+                let meets = all.iter().filter(|new| filter.matches(new.entry())).count();
+                assert!(
+                    meets > 0 && meets < all.len(),
+                    "{shape} {family:?}: {meets}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What is proven of the running kernel, and that nothing is left of the proof.
+
+use std::fs;
+
+use ctnetlink::{Conntrack, Family, Filter, FilterShape, KernelSupport, Verdict, Zone};
+
+use crate::support::{listed, open, run, udp};
+
+/// A matter of course on every kernel that is supported.
+#[test]
+fn what_every_kernel_does_right_is_proven() {
+    let support = KernelSupport::probe();
+    assert_eq!(support.why_not(), None);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        assert_eq!(
+            support.dump(FilterShape::FAMILY, Some(family)),
+            Verdict::Right
+        );
+        assert_eq!(
+            support.flush(FilterShape::FAMILY, Some(family)),
+            Verdict::Right
+        );
+    }
+    let features = support.features();
+    assert_eq!(features.zones, Some(true));
+    assert_eq!(features.extended_ack, Some(true));
+    assert_eq!(support, KernelSupport::probe(), "tried once a process");
+    // A shape that was never tried is not trusted.
+    let odd = FilterShape::ZONE | FilterShape::REPLY_DST_PORT;
+    assert_eq!(support.dump(odd, None), Verdict::Unproven);
+    assert!(support.to_string().contains("zone: list"), "{support}");
+}
+
+/// The trial's verdict on a list with a zone is what an independent request sees.
+#[test]
+fn verdicts_on_zones_are_those_of_another_program() {
+    let ct = open();
+    let (mine, other) = (
+        udp(1).zone(Zone::new(5)).build().unwrap(),
+        udp(2).zone(Zone::new(6)).build().unwrap(),
+    );
+    ct.create(&mine).unwrap();
+    ct.create(&other).unwrap();
+    // conntrack -L -w asks the kernel and checks nothing itself where the kernel knows zones.
+    let lines = run("conntrack", &["-L", "-w", "5"]);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert_eq!(listed(&ct, &Filter::new().zone(Zone::new(5))).len(), 1);
+    assert_eq!(listed(&ct, &Filter::new().zone(Zone::new(6))).len(), 1);
+}
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter(|task| {
+            let name = task.as_ref().unwrap().path().join("comm");
+            fs::read_to_string(name).is_ok_and(|name| name.starts_with("ctnetlink-probe"))
+        })
+        .count()
+}
+
+#[test]
+fn nothing_is_left_of_a_probe() {
+    let here = fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let support = KernelSupport::probe();
+    assert_eq!(threads(), 0);
+    assert_eq!(fs::read_link("/proc/thread-self/ns/net").unwrap(), here);
+    // What was found elsewhere can be given, and nothing is tried then.
+    crate::support::own_namespace();
+    let ct = Conntrack::builder()
+        .kernel_support(KernelSupport::unproven())
+        .open()
+        .unwrap();
+    assert_eq!(ct.kernel_support(), &KernelSupport::unproven());
+    let ct = Conntrack::builder()
+        .kernel_support(support.clone())
+        .open()
+        .unwrap();
+    assert_eq!(ct.kernel_support(), &support);
+}
