@@ -281,6 +281,47 @@ fn a_kernel_without_translation_is_asked_without_it() {
 }
 
 #[test]
+fn what_was_not_taken_is_said_and_the_expectation_removed() {
+    let nat = ExpectNat {
+        direction: Direction::Reply,
+        address: [203, 0, 113, 9].into(),
+        port: 7,
+    };
+    let cases = [
+        (expect(20_000).class(1), "the class"),
+        (expect(20_000).flags(ExpectFlags::PERMANENT), "a flag"),
+        (expect(20_000).nat(nat), "the translation"),
+        (expect(20_000).function("Q.931"), "the function"),
+    ];
+    for (new, what) in cases {
+        let new = new.timeout(Duration::from_secs(9)).build().unwrap();
+        let kernel = Kernel::new([
+            vec![says([found(1, &master())])],
+            vec![says([ack(2)])],
+            vec![says([found(3, &expectation(20_000))])],
+            vec![says([ack(4)])],
+        ]);
+        let error = expectations(&kernel).create(&new).unwrap_err();
+        check(&error, CREATE_EXPECTATION, None, &["unsupported"]);
+        let text = error.to_string();
+        assert!(text.contains(&format!("{what} was not taken")), "{text}");
+        assert_eq!(kernel.sent(0)[3], [(EXP_DELETE, ACKED, 4)]);
+        assert_eq!(deleted(&kernel), [Some(20_000)]);
+    }
+    // It is gone by itself.
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        vec![says([ack(2)])],
+        vec![says([found(3, &expectation(20_000))])],
+        vec![says([refusal(4, Nix::ENOENT)])],
+        vec![says([refusal(5, Nix::ENOENT)])],
+    ]);
+    let new = expect(20_000).class(1).build().unwrap();
+    let error = expectations(&kernel).create(&new).unwrap_err();
+    check(&error, CREATE_EXPECTATION, None, &["unsupported"]);
+}
+
+#[test]
 fn a_class_of_another_helper_is_not_sent() {
     for named in [Helper::SIP, Helper::H245] {
         let kernel = Kernel::new([vec![says([found(1, &master())])]]);
@@ -381,6 +422,47 @@ fn a_deletion_carries_the_id() {
     let error = expectations(&kernel).delete(key).unwrap_err();
     check(&error, DELETE_EXPECTATION, None, &["unsupported"]);
     assert_eq!(kernel.sent(0), [[(EXP_GET, REQUEST, 1)]]);
+}
+
+/// Kernels from 5.1 on, without a fix of 2024, compare the id with an address.
+#[test]
+fn a_kernel_that_knows_no_ids_deletes_by_the_tuple() {
+    let key = data_key(20_000).with_id(20_000);
+    let kernel = Kernel::new([
+        vec![says([refusal(1, Nix::ENOENT)])],
+        vec![says([found(2, &expectation(20_000))])],
+        vec![says([ack(3)])],
+    ]);
+    expectations(&kernel).delete(key).unwrap();
+    assert_eq!(
+        kernel.sent(0),
+        [
+            [(EXP_DELETE, ACKED, 1)],
+            [(EXP_GET, REQUEST, 2)],
+            [(EXP_DELETE, ACKED, 3)]
+        ]
+    );
+    assert_eq!(deleted(&kernel), [Some(20_000), None]);
+
+    // Gone, or its place taken by another.
+    let newer = Expectation {
+        id: Some(1),
+        ..kept(20_000)
+    };
+    for answer in [refusal(2, Nix::ENOENT), found(2, &told(&newer))] {
+        let kernel = Kernel::new([
+            vec![says([refusal(1, Nix::ENOENT)])],
+            vec![says([answer.clone()])],
+        ]);
+        let error = expectations(&kernel).delete(key).unwrap_err();
+        check(
+            &error,
+            DELETE_EXPECTATION,
+            Some(Nix::ENOENT),
+            &["not found"],
+        );
+        assert_eq!(deleted(&kernel), [Some(20_000)]);
+    }
 }
 
 #[test]
