@@ -165,12 +165,23 @@ impl<'a> Expectations<'a> {
     /// the master alone would remove those of all masters (`ctnetlink_del_expect`).
     ///
     /// # Errors
-    /// When there is no such master or they cannot be listed. What came of each is in the batch.
+    /// When there is no such master or they cannot be listed. What came of each is in the batch;
+    /// [`Batch::stopped`] also says when some may have been missed.
     pub fn delete_of(&self, master: impl Into<Key>) -> Result<Batch> {
         let master = master.into();
         let zone = master.entry_zone().zone();
-        let all = self.list_of(master)?.collect::<Result<Vec<_>>>()?;
-        Ok(self.delete_each(all.iter().map(|one| one.key(zone)), None))
+        let mut list = self.list_of(master)?;
+        let all = list.by_ref().collect::<Result<Vec<_>>>()?;
+        let incomplete = list.is_incomplete();
+        // Its socket serves the deletions.
+        drop(list);
+        let stopped = incomplete.then(|| {
+            Error::unknown(
+                Operation::DeleteExpectation,
+                "the list was incomplete: expectations that it missed are left",
+            )
+        });
+        Ok(self.delete_each(all.iter().map(|one| one.key(zone)), stopped))
     }
 
     /// The expectations of all masters that have this helper, in every zone, which is known of each.

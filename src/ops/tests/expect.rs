@@ -593,6 +593,20 @@ fn nothing_goes_when_those_of_a_master_are_not_known() {
 }
 
 #[test]
+fn an_incomplete_list_of_a_master_stops_the_batch() {
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        vec![says([interrupted(2, &expectation(1)), done(2)])],
+        vec![says([ack(3)])],
+    ]);
+    let batch = expectations(&kernel).delete_of(&control()).unwrap();
+    assert_eq!((batch.succeeded(), batch.is_ok()), (1, false));
+    let error = batch.stopped().unwrap();
+    check(error, DELETE_EXPECTATION, None, &["outcome unknown"]);
+    assert_eq!(deleted(&kernel), [Some(1)]);
+}
+
+#[test]
 fn a_deletion_of_unknown_outcome_ends_the_batch() {
     let kernel = Kernel::new([
         vec![says([found(1, &master())])],
