@@ -1,5 +1,6 @@
 //! Expectations: create, get, list, change, delete, flush.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use nix::errno::Errno;
@@ -147,11 +148,11 @@ impl<'a> Expectations<'a> {
     /// where the key has none.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found): it is gone already, or only another expectation covers
     /// Kernels from 5.1 on without a fix of 2024 find no expectation by its id. There it is looked
     /// at once more and deleted without, which leaves a moment in which another that takes its tuple
     /// would go in its place.
     ///
+    /// [`is_not_found`](Error::is_not_found): it is gone already, or only another expectation covers
     /// the tuple.
     #[doc(alias = "IPCTNL_MSG_EXP_DELETE")]
     pub fn delete(&self, key: impl Into<ExpectKey>) -> Result<()> {
@@ -216,11 +217,16 @@ impl<'a> Expectations<'a> {
 
     /// Also whether masters may have been missed.
     fn by_helper(self, helper: Helper) -> Result<(Vec<Expectation>, bool)> {
-        let mut masters: Vec<Key> = Vec::new();
+        // A walk may give an entry twice.
+        let (mut masters, mut seen): (Vec<Key>, HashSet<Key>) = Default::default();
         let visited = super::visit(self.0, &Filter::new(), |entry| {
             match entry.helper() {
                 Ok(Some(name)) if name == helper => match entry.to_entry() {
-                    Ok(entry) => masters.push(entry.key()),
+                    Ok(entry) => {
+                        if seen.insert(entry.key()) {
+                            masters.push(entry.key());
+                        }
+                    }
                     Err(error) => return ControlFlow::Break(error),
                 },
                 Ok(_) => {}
@@ -234,12 +240,14 @@ impl<'a> Expectations<'a> {
         let mut found = Vec::new();
         let mut missed = visited.incomplete || visited.malformed > 0;
         for master in masters {
-            match self.list_of(master) {
-                Ok(mut list) => {
-                    for one in list.by_ref() {
-                        found.push(one?);
-                    }
-                    missed |= list.is_incomplete();
+            let listed = self.list_of(master).and_then(|mut list| {
+                let all = list.by_ref().collect::<Result<Vec<_>>>()?;
+                Ok((all, list.is_incomplete()))
+            });
+            match listed {
+                Ok((all, incomplete)) => {
+                    found.extend(all);
+                    missed |= incomplete;
                 }
                 // It has ended, and its expectations with it.
                 Err(error) if error.is_not_found() => {}
@@ -255,7 +263,9 @@ impl<'a> Expectations<'a> {
         mut stopped: Option<Error>,
     ) -> Batch {
         let mut results = Vec::new();
-        for key in keys {
+        let mut seen = HashSet::new();
+        // A list may give an expectation twice.
+        for key in keys.filter(|key| seen.insert(*key)) {
             match self.delete(key) {
                 Err(error) if error.is_outcome_unknown() || error.is_not_sent() => {
                     results.push(Err(error.clone()));

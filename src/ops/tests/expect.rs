@@ -576,6 +576,30 @@ fn a_list_says_when_it_may_be_incomplete() {
 }
 
 #[test]
+fn those_of_one_master_go_one_by_one() {
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        // A list may give one twice.
+        vec![
+            says([1, 2, 1, 3].map(|port| found(2, &expectation(port)))),
+            says([done(2)]),
+        ],
+        vec![says([ack(3)])],
+        // The second is met meanwhile.
+        vec![says([refusal(4, Nix::ENOENT)])],
+        vec![says([refusal(5, Nix::ENOENT)])],
+        vec![says([ack(6)])],
+    ]);
+    let batch = expectations(&kernel).delete_of(&control()).unwrap();
+    assert!(batch.stopped().is_none());
+    let done: Vec<_> = batch.results().iter().map(Result::is_ok).collect();
+    assert_eq!(done, [true, false, true]);
+    assert!(batch.failures().all(|(_, error)| error.is_not_found()));
+    assert_eq!(deleted(&kernel), [Some(1), Some(2), Some(3)]);
+    assert_eq!(kernel.sent(0)[1], [(EXP_GET, DUMP_OF, 2)]);
+}
+
+#[test]
 fn nothing_goes_when_those_of_a_master_are_not_known() {
     let kernel = Kernel::new([vec![says([refusal(1, Nix::ENOENT)])]]);
     let error = expectations(&kernel).delete_of(&control()).unwrap_err();
@@ -665,6 +689,35 @@ fn an_incomplete_walk_for_masters_is_said() {
         .unwrap_err();
     assert!(error.is_malformed(), "{error}");
     assert_eq!(deleted(&kernel), []);
+}
+
+#[test]
+fn masters_that_end_meanwhile_and_those_that_come_twice_are_no_failure() {
+    let other = |port| reported(&control_of(port, Some(Helper::FTP)), &[id(port.into())]);
+    let tftp = reported(&control_of(40_009, Some(Helper::TFTP)), &[id(9)]);
+    let walk = [
+        found(1, &other(40_001)),
+        found(1, &tftp),
+        found(1, &other(40_002)),
+        found(1, &entry(1)),
+        found(1, &other(40_001)),
+        found(1, &other(40_003)),
+        done(1),
+    ];
+    let kernel = by_helper(
+        vec![says(walk)],
+        [
+            found(2, &other(40_001)),
+            [found(3, &expectation(1)), done(3)].concat(),
+            // The second has gone, the third goes after it was looked up.
+            refusal(4, Nix::ENOENT),
+            found(5, &other(40_003)),
+            refusal(6, Nix::ENOENT),
+        ],
+    );
+    let found = expectations(&kernel).list_by_helper(Helper::FTP).unwrap();
+    let found: Vec<_> = found.iter().map(|one| (one.id(), one.zone())).collect();
+    assert_eq!(found, [(Some(1), Some(Zone::new(5)))]);
 }
 
 /// The one call whose deletion has no tuple.
