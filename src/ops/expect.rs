@@ -335,6 +335,10 @@ fn create(session: &Session, link: &mut Link, new: &NewExpectation) -> Result<()
         Err(error) => return Err(error),
     };
     if let Some(lost) = lost(new, &found) {
+    if found.master != *master.orig() {
+        // The same, and the tuple is somebody else's by now: nothing of theirs is touched.
+        return Ok(());
+    }
         let mine = found.key(key.zone);
         if let Err(error) = delete(session, link, &mine) {
             if !error.is_not_found() {
@@ -468,7 +472,21 @@ fn delete(session: &Session, link: &mut Link, key: &ExpectKey) -> Result<()> {
     }
     let mut deleted = acknowledged(session, link, operation, |datagram| {
         wire::delete_expectation(datagram, &key)
-    })
+    });
+    if matches!(&deleted, Err(error) if error.is_not_found()) {
+        // It has gone, or the kernel compares the id with an address (`ctnetlink_del_expect`).
+        match find(session, link, operation, &key) {
+            Ok(_) => {
+                let key = ExpectKey { id: None, ..key };
+                deleted = acknowledged(session, link, operation, |datagram| {
+                    wire::delete_expectation(datagram, &key)
+                });
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    deleted
 }
 
 /// `of`: the master's tuple, and its zone.
@@ -494,21 +512,7 @@ fn start(session: &Session, of: Option<(Tuple, Zone)>) -> Result<ExpectationList
         conversation,
         dump,
         zone,
-    });
-    if matches!(&deleted, Err(error) if error.is_not_found()) {
-        // It has gone, or the kernel compares the id with an address (`ctnetlink_del_expect`).
-        match find(session, link, operation, &key) {
-            Ok(_) => {
-                let key = ExpectKey { id: None, ..key };
-                deleted = acknowledged(session, link, operation, |datagram| {
-                    wire::delete_expectation(datagram, &key)
-                });
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    deleted
+    })
 }
 
 /// Expectations, one after the other.

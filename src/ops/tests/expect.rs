@@ -214,6 +214,23 @@ fn met_before_it_is_looked_at_it_was_made() {
     assert_eq!(kernel.sizes(0), [1; 3]);
 }
 
+/// Met, and another master expects the same by now.
+#[test]
+fn what_another_master_expects_is_left_as_it_is() {
+    let other = Expectation {
+        master: *control_of(40_001, None).entry().orig(),
+        ..kept(20_000)
+    };
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        vec![says([ack(2)])],
+        vec![says([found(3, &told(&other))])],
+    ]);
+    let new = expect(20_000).class(1).timeout(Duration::from_secs(9));
+    expectations(&kernel).create(&new.build().unwrap()).unwrap();
+    assert_eq!(kernel.sizes(0), [1; 3]);
+}
+
 #[test]
 fn a_kernel_without_translation_is_asked_without_it() {
     let turns = |answers: Vec<Vec<u8>>| {
