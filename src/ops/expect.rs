@@ -14,7 +14,8 @@ use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::link::{Answer, Dump, Link};
 use crate::model::{
-    Entry, EntryZone, ExpectKey, Expectation, Helper, Key, NewExpectation, Tuple, Zone, seconds,
+    Entry, EntryZone, ExpectKey, ExpectNat, Expectation, Helper, Key, NewExpectation, Tuple, Zone,
+    seconds,
 };
 use crate::wire;
 
@@ -147,11 +148,11 @@ impl<'a> Expectations<'a> {
     /// Deletes the expectation of this key. The kernel compares the id, which is looked up first
     /// where the key has none.
     ///
-    /// # Errors
     /// Kernels from 5.1 on without a fix of 2024 find no expectation by its id. There it is looked
     /// at once more and deleted without, which leaves a moment in which another that takes its tuple
     /// would go in its place.
     ///
+    /// # Errors
     /// [`is_not_found`](Error::is_not_found): it is gone already, or only another expectation covers
     /// the tuple.
     #[doc(alias = "IPCTNL_MSG_EXP_DELETE")]
@@ -334,11 +335,11 @@ fn create(session: &Session, link: &mut Link, new: &NewExpectation) -> Result<()
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
     };
-    if let Some(lost) = lost(new, &found) {
     if found.master != *master.orig() {
         // The same, and the tuple is somebody else's by now: nothing of theirs is touched.
         return Ok(());
     }
+    if let Some(lost) = lost(new, &found) {
         let mine = found.key(key.zone);
         if let Err(error) = delete(session, link, &mine) {
             if !error.is_not_found() {
@@ -406,13 +407,22 @@ fn lost(new: &NewExpectation, found: &Expectation) -> Option<&'static str> {
         Some("the class")
     } else if new.flags != found.flags.unwrap_or_default() {
         Some("a flag")
-    } else if new.nat.is_some() && new.nat != found.nat {
+    } else if new
+        .nat
+        .is_some_and(|nat| is_reported(nat) && found.nat != Some(nat))
+    {
         Some("the translation")
     } else if new.function.is_some() && new.function != found.function {
         Some("the function")
     } else {
         None
     }
+}
+
+/// Of a translation that keeps neither address nor port the kernel says nothing, not even its
+/// direction (`ctnetlink_exp_dump_expect`).
+fn is_reported(nat: ExpectNat) -> bool {
+    !nat.address.is_unspecified() || nat.port != 0
 }
 
 fn find(

@@ -338,6 +338,24 @@ fn what_was_not_taken_is_said_and_the_expectation_removed() {
     check(&error, CREATE_EXPECTATION, None, &["unsupported"]);
 }
 
+/// Of a translation without address and port the kernel says nothing, whatever its direction.
+#[test]
+fn a_direction_alone_is_not_looked_for() {
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        vec![says([ack(2)])],
+        vec![says([found(3, &expectation(20_000))])],
+    ]);
+    let nat = ExpectNat {
+        direction: Direction::Reply,
+        address: [0, 0, 0, 0].into(),
+        port: 0,
+    };
+    let new = expect(20_000).nat(nat).build().unwrap();
+    expectations(&kernel).create(&new).unwrap();
+    assert_eq!(asked(&kernel, 1).nat(), Some(nat));
+}
+
 #[test]
 fn a_class_of_another_helper_is_not_sent() {
     for named in [Helper::SIP, Helper::H245] {
