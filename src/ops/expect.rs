@@ -393,7 +393,9 @@ fn explain(error: Error, master: &Entry) -> Error {
         );
     }
     if errno.is(Errno::EINVAL) {
-        return error.with_hint("the helper has no such class, or the kernel no such function");
+        return error.with_hint(
+            "the helper has no such class, or the kernel no such function: those of translation come with its module, which a NAT rule loads",
+        );
     }
     if errno.is(Errno::EBUSY) || errno.is(Errno::EALREADY) {
         return error.with_hint("an expectation that is there clashes with it");

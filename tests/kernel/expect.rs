@@ -1,5 +1,8 @@
 //! Expectations: made, found, changed, deleted, and heard of.
 
+mod helpers;
+mod races;
+
 use std::time::Duration;
 
 use ctnetlink::{
@@ -36,6 +39,12 @@ fn all(ct: &Conntrack) -> Vec<Expectation> {
     assert!(!list.is_incomplete());
     all.sort_by_key(|one| one.tuple().dst_port());
     all
+}
+
+/// Where translation is a module, its functions are there once a rule has loaded it.
+fn load_translation() {
+    let rules = "table ip t { chain c { type nat hook prerouting priority 0; }; }";
+    run("nft", &[rules]);
 }
 
 fn ports(ct: &Conntrack) -> Vec<u16> {
@@ -267,6 +276,7 @@ fn masters_and_helpers_are_told_apart() {
 #[test]
 fn flags_class_translation_and_function_are_kept_or_refused() {
     let ct = open();
+    load_translation();
     let sip = Entry::udp(v4(5060), v4_peer(5060))
         .helper(Helper::SIP)
         .timeout(LONG)
@@ -386,15 +396,17 @@ fn masks_and_protocols_come_back() {
 
 #[test]
 fn expectations_are_heard_of() {
+    let groups = EventGroups::EXPECT_NEW | EventGroups::EXPECT_DESTROY;
     let ct = open();
-    let master = control(Zone::new(5));
-    ct.create(&master).unwrap();
-    let mut events = ct.events().open().unwrap();
+    // Before the master is made: what it expects is told only if somebody listened then.
+    let mut events = ct.events().groups(groups).open().unwrap();
     let mut ends = ct
         .events()
         .groups(EventGroups::EXPECT_DESTROY)
         .open()
         .unwrap();
+    let master = control(Zone::new(5));
+    ct.create(&master).unwrap();
     let new = expect(&master, 20_000).build().unwrap();
     ct.expectations().create(&new).unwrap();
     let made = match events.next_within(SOON).unwrap() {
