@@ -14,8 +14,8 @@ use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::link::{Answer, Dump, Link};
 use crate::model::{
-    Entry, EntryZone, ExpectKey, ExpectNat, Expectation, Helper, Key, NewExpectation, Tuple, Zone,
-    seconds,
+    Entry, EntryZone, ExpectFlags, ExpectKey, ExpectNat, Expectation, Helper, Key, NewExpectation,
+    Tuple, Zone, seconds,
 };
 use crate::wire;
 
@@ -405,9 +405,11 @@ fn explain(error: Error, master: &Entry) -> Error {
 
 /// What of a new expectation the kernel left out.
 fn lost(new: &NewExpectation, found: &Expectation) -> Option<&'static str> {
+    // Of flags that cannot be asked for, the kernel may set its own.
+    let flags = found.flags.unwrap_or_default() & ExpectFlags::SETTABLE;
     if new.class.unwrap_or(0) != found.class.unwrap_or(0) {
         Some("the class")
-    } else if new.flags != found.flags.unwrap_or_default() {
+    } else if new.flags != flags {
         Some("a flag")
     } else if new
         .nat

@@ -338,6 +338,23 @@ fn what_was_not_taken_is_said_and_the_expectation_removed() {
     check(&error, CREATE_EXPECTATION, None, &["unsupported"]);
 }
 
+/// That a helper in user space has it, or what a later kernel adds, is nothing that was left out.
+#[test]
+fn flags_of_the_kernels_own_are_no_loss() {
+    let more = Expectation {
+        flags: Some(ExpectFlags::PERMANENT | ExpectFlags::from_bits_retain(0xf4)),
+        ..kept(20_000)
+    };
+    let kernel = Kernel::new([
+        vec![says([found(1, &master())])],
+        vec![says([ack(2)])],
+        vec![says([found(3, &told(&more))])],
+    ]);
+    let new = expect(20_000).flags(ExpectFlags::PERMANENT);
+    expectations(&kernel).create(&new.build().unwrap()).unwrap();
+    assert_eq!(kernel.sizes(0), [1; 3]);
+}
+
 /// Of a translation without address and port the kernel says nothing, whatever its direction.
 #[test]
 fn a_direction_alone_is_not_looked_for() {
