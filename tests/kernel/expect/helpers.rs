@@ -1,5 +1,7 @@
 //! Helpers by their names: which protocols they go with, and what their masters may expect.
 
+use ctnetlink::Layer4;
+
 use super::*;
 
 /// Every helper that has a name here, and whether it goes with TCP, with UDP, and with IPv6 too.
@@ -70,6 +72,50 @@ fn every_helper_goes_with_its_protocols_and_expects() {
     assert_eq!(gone.into_result().unwrap(), 4);
     assert_eq!(all(&ct).len(), kept.len() - 4);
     assert_eq!(expectations.list_by_helper(Helper::SIP).unwrap(), []);
+}
+
+/// Whatever the master speaks: any protocol, with the bits of its port, key or identifier.
+#[test]
+fn every_protocol_can_be_expected() {
+    let ct = open();
+    let mut bystanders = 0;
+    for entry in crate::support::every_protocol(1) {
+        let tuple = *entry.build().unwrap().entry().orig();
+        let (src, dst) = if tuple.src().is_ipv6() {
+            (v6(9), v6_peer(1719))
+        } else {
+            (v4(9), v4_peer(1719))
+        };
+        let master = Entry::udp(src, dst).helper(Helper::RAS).timeout(LONG);
+        let master = master.build().unwrap();
+        if ct.create(&master).is_ok() {
+            let bystander = NewExpectation::builder(&master, Tuple::udp(dst, src).unwrap());
+            let bystander = bystander.timeout(LONG).build().unwrap();
+            ct.expectations().create(&bystander).unwrap();
+            bystanders += 1;
+        }
+        let new = NewExpectation::builder(&master, tuple)
+            .src_port_mask(0xfff0)
+            .timeout(LONG)
+            .build()
+            .unwrap();
+        ct.expectations()
+            .create(&new)
+            .unwrap_or_else(|error| panic!("{tuple:?}: {error}"));
+        let found = ct.expectations().get(new.key()).unwrap();
+        assert_eq!(*found.tuple(), tuple);
+        let plain = matches!(tuple.layer4(), Layer4::Other(_));
+        let mask = found.mask();
+        assert_eq!(mask.src_port, (!plain).then_some(0xfff0), "{tuple:?}");
+        assert_eq!(found.unknown(), []);
+        let minute = Duration::from_secs(60);
+        ct.expectations().set_timeout(new.key(), minute).unwrap();
+        let left = ct.expectations().get(new.key()).unwrap().timeout().unwrap();
+        assert!(left <= minute, "{left:?}");
+        ct.expectations().delete(new.key()).unwrap();
+        assert_eq!(all(&ct).len(), bystanders);
+    }
+    assert_eq!(bystanders, 2);
 }
 
 #[test]
