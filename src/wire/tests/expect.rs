@@ -9,7 +9,6 @@ use super::super::{
     frame, get_expectation,
 };
 use super::*;
-use crate::link::script::message;
 use crate::model::{
     Direction, Event, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation, Family, Helper,
     Key, NewExpectation,
@@ -307,7 +306,13 @@ proptest! {
         let expectation = decode_expectation(&payload).unwrap();
         let flags = if new { 0x600 } else { 0 };
         for kind in 0..5_u16 {
-            let bytes = message(0x200 | kind, flags, 0, 0, &payload);
+            let length = u32::try_from(NETLINK_HEADER + payload.len()).unwrap();
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend((0x200 | kind).to_ne_bytes());
+            bytes.extend(u16::to_ne_bytes(flags));
+            // Sequence number and port.
+            bytes.extend([0; 8]);
+            bytes.extend(&payload);
             let message = frame(&mut &bytes[..]).unwrap().unwrap();
             let want = match kind {
                 0 if new => Some(Event::ExpectNew(expectation.clone())),
