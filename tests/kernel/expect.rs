@@ -401,17 +401,17 @@ fn masks_and_protocols_come_back() {
 
 #[test]
 fn expectations_are_heard_of() {
-    let groups = EventGroups::EXPECT_NEW | EventGroups::EXPECT_DESTROY;
     let ct = open();
-    // Before the master is made: what it expects is told only if somebody listened then.
-    let mut events = ct.events().groups(groups).open().unwrap();
+    let master = control(Zone::new(5));
     let mut ends = ct
         .events()
         .groups(EventGroups::EXPECT_DESTROY)
         .open()
         .unwrap();
-    let master = control(Zone::new(5));
+    // What events need is kept of entries that are made while somebody listens, and what a master
+    // expects is told only where it is kept of the master.
     ct.create(&master).unwrap();
+    let mut events = ct.events().open().unwrap();
     let new = expect(&master, 20_000).build().unwrap();
     ct.expectations().create(&new).unwrap();
     let made = match events.next_within(SOON).unwrap() {
