@@ -220,7 +220,8 @@ impl ExpectationBuilder {
     }
 
     /// The function that is called for the entry that is made: `nat-follow-master`, or one of a
-    /// helper's own, such as `Q.931`.
+    /// helper's own, such as `Q.931`. Where translation is a module, its functions are there once a
+    /// rule has loaded it.
     #[doc(alias = "CTA_EXPECT_FN")]
     pub fn function(mut self, name: impl Into<String>) -> Self {
         self.new.function = Some(name.into());

@@ -1,5 +1,6 @@
 //! Expectations: create, get, list, change, delete, flush.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use nix::errno::Errno;
@@ -13,7 +14,8 @@ use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::link::{Answer, Dump, Link};
 use crate::model::{
-    Entry, EntryZone, ExpectKey, Expectation, Helper, Key, NewExpectation, Tuple, Zone, seconds,
+    Entry, EntryZone, ExpectFlags, ExpectKey, ExpectNat, Expectation, Helper, Key, NewExpectation,
+    Tuple, Zone, seconds,
 };
 use crate::wire;
 
@@ -146,6 +148,10 @@ impl<'a> Expectations<'a> {
     /// Deletes the expectation of this key. The kernel compares the id, which is looked up first
     /// where the key has none.
     ///
+    /// Kernels from 5.1 on without a fix of 2024 find no expectation by its id. There it is looked
+    /// at once more and deleted without, which leaves a moment in which another that takes its tuple
+    /// would go in its place.
+    ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found): it is gone already, or only another expectation covers
     /// the tuple.
@@ -161,12 +167,23 @@ impl<'a> Expectations<'a> {
     /// the master alone would remove those of all masters (`ctnetlink_del_expect`).
     ///
     /// # Errors
-    /// When there is no such master or they cannot be listed. What came of each is in the batch.
+    /// When there is no such master or they cannot be listed. What came of each is in the batch;
+    /// [`Batch::stopped`] also says when some may have been missed.
     pub fn delete_of(&self, master: impl Into<Key>) -> Result<Batch> {
         let master = master.into();
         let zone = master.entry_zone().zone();
-        let all = self.list_of(master)?.collect::<Result<Vec<_>>>()?;
-        Ok(self.delete_each(all.iter().map(|one| one.key(zone)), None))
+        let mut list = self.list_of(master)?;
+        let all = list.by_ref().collect::<Result<Vec<_>>>()?;
+        let incomplete = list.is_incomplete();
+        // Its socket serves the deletions.
+        drop(list);
+        let stopped = incomplete.then(|| {
+            Error::unknown(
+                Operation::DeleteExpectation,
+                "the list was incomplete: expectations that it missed are left",
+            )
+        });
+        Ok(self.delete_each(all.iter().map(|one| one.key(zone)), stopped))
     }
 
     /// The expectations of all masters that have this helper, in every zone, which is known of each.
@@ -201,11 +218,16 @@ impl<'a> Expectations<'a> {
 
     /// Also whether masters may have been missed.
     fn by_helper(self, helper: Helper) -> Result<(Vec<Expectation>, bool)> {
-        let mut masters: Vec<Key> = Vec::new();
+        // A walk may give an entry twice.
+        let (mut masters, mut seen): (Vec<Key>, HashSet<Key>) = Default::default();
         let visited = super::visit(self.0, &Filter::new(), |entry| {
             match entry.helper() {
                 Ok(Some(name)) if name == helper => match entry.to_entry() {
-                    Ok(entry) => masters.push(entry.key()),
+                    Ok(entry) => {
+                        if seen.insert(entry.key()) {
+                            masters.push(entry.key());
+                        }
+                    }
                     Err(error) => return ControlFlow::Break(error),
                 },
                 Ok(_) => {}
@@ -219,12 +241,14 @@ impl<'a> Expectations<'a> {
         let mut found = Vec::new();
         let mut missed = visited.incomplete || visited.malformed > 0;
         for master in masters {
-            match self.list_of(master) {
-                Ok(mut list) => {
-                    for one in list.by_ref() {
-                        found.push(one?);
-                    }
-                    missed |= list.is_incomplete();
+            let listed = self.list_of(master).and_then(|mut list| {
+                let all = list.by_ref().collect::<Result<Vec<_>>>()?;
+                Ok((all, list.is_incomplete()))
+            });
+            match listed {
+                Ok((all, incomplete)) => {
+                    found.extend(all);
+                    missed |= incomplete;
                 }
                 // It has ended, and its expectations with it.
                 Err(error) if error.is_not_found() => {}
@@ -240,7 +264,9 @@ impl<'a> Expectations<'a> {
         mut stopped: Option<Error>,
     ) -> Batch {
         let mut results = Vec::new();
-        for key in keys {
+        let mut seen = HashSet::new();
+        // A list may give an expectation twice.
+        for key in keys.filter(|key| seen.insert(*key)) {
             match self.delete(key) {
                 Err(error) if error.is_outcome_unknown() || error.is_not_sent() => {
                     results.push(Err(error.clone()));
@@ -309,6 +335,10 @@ fn create(session: &Session, link: &mut Link, new: &NewExpectation) -> Result<()
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
     };
+    if found.master != *master.orig() {
+        // The same, and the tuple is somebody else's by now: nothing of theirs is touched.
+        return Ok(());
+    }
     if let Some(lost) = lost(new, &found) {
         let mine = found.key(key.zone);
         if let Err(error) = delete(session, link, &mine) {
@@ -363,7 +393,9 @@ fn explain(error: Error, master: &Entry) -> Error {
         );
     }
     if errno.is(Errno::EINVAL) {
-        return error.with_hint("the helper has no such class, or the kernel no such function");
+        return error.with_hint(
+            "the helper has no such class, or the kernel no such function: those of translation come with its module, which a NAT rule loads",
+        );
     }
     if errno.is(Errno::EBUSY) || errno.is(Errno::EALREADY) {
         return error.with_hint("an expectation that is there clashes with it");
@@ -373,17 +405,28 @@ fn explain(error: Error, master: &Entry) -> Error {
 
 /// What of a new expectation the kernel left out.
 fn lost(new: &NewExpectation, found: &Expectation) -> Option<&'static str> {
+    // Of flags that cannot be asked for, the kernel may set its own.
+    let flags = found.flags.unwrap_or_default() & ExpectFlags::SETTABLE;
     if new.class.unwrap_or(0) != found.class.unwrap_or(0) {
         Some("the class")
-    } else if new.flags != found.flags.unwrap_or_default() {
+    } else if new.flags != flags {
         Some("a flag")
-    } else if new.nat.is_some() && new.nat != found.nat {
+    } else if new
+        .nat
+        .is_some_and(|nat| is_reported(nat) && found.nat != Some(nat))
+    {
         Some("the translation")
     } else if new.function.is_some() && new.function != found.function {
         Some("the function")
     } else {
         None
     }
+}
+
+/// Of a translation that keeps neither address nor port the kernel says nothing, not even its
+/// direction (`ctnetlink_exp_dump_expect`).
+fn is_reported(nat: ExpectNat) -> bool {
+    !nat.address.is_unspecified() || nat.port != 0
 }
 
 fn find(
@@ -441,9 +484,23 @@ fn delete(session: &Session, link: &mut Link, key: &ExpectKey) -> Result<()> {
             return Err(super::single::no_id(operation));
         }
     }
-    acknowledged(session, link, operation, |datagram| {
+    let mut deleted = acknowledged(session, link, operation, |datagram| {
         wire::delete_expectation(datagram, &key)
-    })
+    });
+    if matches!(&deleted, Err(error) if error.is_not_found()) {
+        // It has gone, or the kernel compares the id with an address (`ctnetlink_del_expect`).
+        match find(session, link, operation, &key) {
+            Ok(_) => {
+                let key = ExpectKey { id: None, ..key };
+                deleted = acknowledged(session, link, operation, |datagram| {
+                    wire::delete_expectation(datagram, &key)
+                });
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    deleted
 }
 
 /// `of`: the master's tuple, and its zone.

@@ -1,5 +1,7 @@
 //! Properties of the codec: what can be built survives the wire, and no bytes do harm.
 
+mod expect;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 

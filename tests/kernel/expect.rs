@@ -1,5 +1,8 @@
 //! Expectations: made, found, changed, deleted, and heard of.
 
+mod helpers;
+mod races;
+
 use std::time::Duration;
 
 use ctnetlink::{
@@ -8,7 +11,9 @@ use ctnetlink::{
     NewExpectation, Protocol, TcpState, Tuple, Zone,
 };
 
-use crate::support::{LONG, assert_flows, listed, open, run, udp, v4, v4_peer, v6, v6_peer};
+use crate::support::{
+    LONG, assert_flows, command, listed, open, run, udp, v4, v4_peer, v6, v6_peer,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -36,6 +41,15 @@ fn all(ct: &Conntrack) -> Vec<Expectation> {
     assert!(!list.is_incomplete());
     all.sort_by_key(|one| one.tuple().dst_port());
     all
+}
+
+/// Where translation is a module, its functions are there once a rule has loaded it.
+fn load_translation() {
+    let rules = "table ip t { chain c { type nat hook prerouting priority 0; }; }";
+    // While another test has nf_tables loaded, the kernel answers EINVAL, and nft does not ask again.
+    if !command("nft", &[rules]).status.success() {
+        run("nft", &[rules]);
+    }
 }
 
 fn ports(ct: &Conntrack) -> Vec<u16> {
@@ -267,6 +281,7 @@ fn masters_and_helpers_are_told_apart() {
 #[test]
 fn flags_class_translation_and_function_are_kept_or_refused() {
     let ct = open();
+    load_translation();
     let sip = Entry::udp(v4(5060), v4_peer(5060))
         .helper(Helper::SIP)
         .timeout(LONG)

@@ -99,7 +99,7 @@ if [ ! -e "$base" ] || [ "$here/boot.sh" -nt "$base" ] || [ "$here/init" -nt "$b
     # Those of IP, with all that they need.
     awk -F '[: ]+' '
         { needs[$1] = $0 }
-        $1 ~ "^kernel/(net/(netfilter|ipv4|ipv6|bridge|sctp|dccp|core|sched|key|xfrm)/|(crypto|arch/x86/crypto)/(crc32c|hmac|md5|sha)|drivers/net/(veth|dummy|ifb|vrf|tun|macvlan|vxlan/vxlan|gre|geneve)\\.)" {
+        $1 ~ "^kernel/(net/(netfilter|ipv4|ipv6|bridge|sctp|dccp|core|sched|key|xfrm)/|(crypto|arch/x86/crypto)/(crc32c|hmac|md5|sha)|lib/ts_|drivers/net/(veth|dummy|ifb|vrf|tun|macvlan|vxlan/vxlan|gre|geneve)\\.)" {
             wanted[++count] = $1
         }
         END {

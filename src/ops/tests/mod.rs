@@ -5,6 +5,7 @@
 
 mod batch;
 mod dump;
+mod expect;
 mod loss;
 mod policy;
 mod refusal;
