@@ -43,6 +43,7 @@
 #![allow(clippy::print_stdout, reason = "the output is the point")]
 
 mod clock;
+mod filters;
 mod flows;
 mod ours;
 mod peers;
@@ -85,6 +86,10 @@ fn main() -> Result<()> {
     let million = 1_000_000.min(room);
     fill(million)?;
     let memory = rss::measure()?;
+    let tenth = million / 10;
+    fill(million - tenth)?;
+    filters::filters(million - tenth, rounds, &mut report)?;
+    filters::delete_by_prefix(tenth, rounds.div_ceil(2), &mut report)?;
     Raw::open()?.flush()?;
 
     report.print();

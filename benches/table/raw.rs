@@ -30,8 +30,13 @@ const DUMP: u16 = 0x300;
 const CREATE_EXCLUSIVE: u16 = 0x600;
 const NESTED: u16 = 0x8000;
 
+const NLMSG_HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+
+const AF_UNSPEC: u8 = 0;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// Offset of a message's attributes.
 const BODY: usize = 20;
@@ -83,6 +88,10 @@ impl Datagrams {
     }
 
     fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
+        self.message_of(AF_INET, kind, flags, body);
+    }
+
+    fn message_of(&mut self, family: u8, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
         if self.messages % BATCH == 0 {
             self.finish();
             self.all.push(Vec::with_capacity(BATCH * 192));
@@ -95,7 +104,7 @@ impl Datagrams {
         datagram.extend(kind.to_ne_bytes());
         datagram.extend((flags | REQUEST).to_ne_bytes());
         datagram.extend([0; 8]);
-        datagram.extend([2, 0, 0, 0]); // AF_INET, NFNETLINK_V0
+        datagram.extend([family, 0, 0, 0]); // NFNETLINK_V0
         body(datagram);
         let length = u32::try_from(datagram.len() - self.last).unwrap_or(0);
         datagram[self.last..self.last + 4].copy_from_slice(&length.to_ne_bytes());
@@ -201,9 +210,18 @@ impl Raw {
 
     /// Hands over each message of a dump, its header included.
     #[inline]
-    pub(crate) fn dump(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(crate) fn dump(&mut self, each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut request = Datagrams::default();
         request.message(GET, DUMP, |_| {});
+        self.dump_by(&request, each)
+    }
+
+    #[inline]
+    fn dump_by(
+        &mut self,
+        request: &Datagrams,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         for datagram in &request.all {
             self.socket.send(datagram, 0)?;
         }
@@ -254,6 +272,51 @@ impl Raw {
         self.dump(|message| {
             let mut failed = Ok(());
             datagrams.message(DELETE, 0, |bytes| failed = key(message, bytes));
+            failed
+        })?;
+        datagrams.finish();
+        Ok(datagrams)
+    }
+
+    /// How many the kernel finds in a zone.
+    pub(crate) fn list_zone(&mut self, zone: u16) -> Result<usize> {
+        let mut request = Datagrams::default();
+        request.message_of(AF_UNSPEC, GET, DUMP, |bytes| {
+            put(bytes, CTA_ZONE, &zone.to_be_bytes());
+        });
+        let mut count = 0;
+        self.dump_by(&request, |_| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// Empties a zone, on a kernel that does so.
+    pub(crate) fn flush_zone(&mut self, zone: u16) -> Result<()> {
+        let mut request = Datagrams::default();
+        request.message_of(AF_UNSPEC, DELETE, 0, |bytes| {
+            put(bytes, CTA_ZONE, &zone.to_be_bytes());
+        });
+        request.finish();
+        self.exchange(&request)
+    }
+
+    /// Lists both families, and makes of what has this source prefix of 8 bytes the requests that
+    /// delete it, and nothing else.
+    pub(crate) fn deletions_of(&mut self, prefix: [u8; 8]) -> Result<Datagrams> {
+        // The source of a tuple over IPv6 as the kernel lays it out.
+        const SOURCE: usize = BODY + 12;
+        let mut request = Datagrams::default();
+        request.message_of(AF_UNSPEC, GET, DUMP, |_| {});
+        let mut datagrams = Datagrams::default();
+        self.dump_by(&request, |message| {
+            let of_family = message.get(NLMSG_HEADER) == Some(&AF_INET6);
+            if !of_family || message.get(SOURCE..SOURCE + 8) != Some(&prefix) {
+                return Ok(());
+            }
+            let mut failed = Ok(());
+            datagrams.message_of(AF_INET6, DELETE, 0, |bytes| failed = key(message, bytes));
             failed
         })?;
         datagrams.finish();
