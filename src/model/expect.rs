@@ -320,6 +320,24 @@ impl ExpectKey {
         self
     }
 
+    /// The tuple.
+    #[must_use]
+    pub const fn tuple(&self) -> &Tuple {
+        &self.tuple
+    }
+
+    /// The zone, which is that of the expectation's master.
+    #[must_use]
+    pub const fn master_zone(&self) -> Zone {
+        self.zone
+    }
+
+    /// The id, if that very expectation is meant.
+    #[must_use]
+    pub const fn id(&self) -> Option<u32> {
+        self.id
+    }
+
     /// Why a found expectation is not the one that is meant.
     pub(crate) fn mismatch(&self, found: &Expectation) -> Option<&'static str> {
         if found.tuple != self.tuple {

@@ -76,6 +76,48 @@ impl NewExpectation {
         &self.tuple
     }
 
+    /// Which bits of the source count.
+    #[must_use]
+    pub const fn mask(&self) -> ExpectMask {
+        self.mask
+    }
+
+    /// How long it is waited for, if not as the helper has it.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(|secs| Duration::from_secs(secs.into()))
+    }
+
+    /// The helper that the expected flow is given.
+    #[must_use]
+    pub const fn helper(&self) -> Option<Helper> {
+        self.helper
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub const fn flags(&self) -> ExpectFlags {
+        self.flags
+    }
+
+    /// The class.
+    #[must_use]
+    pub const fn class(&self) -> Option<u32> {
+        self.class
+    }
+
+    /// How the flow is translated back.
+    #[must_use]
+    pub const fn nat(&self) -> Option<ExpectNat> {
+        self.nat
+    }
+
+    /// The function that is called for the entry that is made.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        self.function.as_deref()
+    }
+
     /// The key that it will have.
     #[must_use]
     pub fn key(&self) -> ExpectKey {
