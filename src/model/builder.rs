@@ -235,6 +235,18 @@ impl NewEntry {
         &self.entry
     }
 
+    /// The translation of the source that is asked for.
+    #[must_use]
+    pub const fn nat_src(&self) -> Option<NatRange> {
+        self.nat.src
+    }
+
+    /// The translation of the destination that is asked for.
+    #[must_use]
+    pub const fn nat_dst(&self) -> Option<NatRange> {
+        self.nat.dst
+    }
+
     pub(super) fn check(entry: Entry, nat: Nat) -> Result<Self> {
         let refuse =
             |input: String, problem: &'static str, expected: &'static str| -> Result<Self> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::text::{Address, Word};
 use super::{Direction, Family, Helper, Layer4, Ports, Tuple, Unknown, Zone};
 
 bitflags::bitflags! {
@@ -50,9 +51,11 @@ impl fmt::Display for ExpectFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ExpectMask {
-    /// The source address's bits that count. Kernels before 5.3 do not report it.
+    /// The source address's bits that count. Kernels before 5.3 do not report it. In a new
+    /// expectation `None` has all of them count.
     pub src: Option<IpAddr>,
-    /// The bits of the source port, or of an ICMP identifier, that count.
+    /// The bits of the source port, or of an ICMP identifier, that count. In a new expectation
+    /// `None` has all of them count.
     pub src_port: Option<u16>,
 }
 
@@ -252,18 +255,18 @@ impl fmt::Display for Expectation {
             f,
             "proto={} src={} dst={} ",
             self.tuple.protocol().number(),
-            self.tuple.src(),
-            self.tuple.dst()
+            Address(self.tuple.src()),
+            Address(self.tuple.dst())
         )?;
         half(f, &self.tuple)?;
         let every = ones(self.tuple.family());
         if let Some(src) = self.mask.src {
-            write!(f, " mask-src={src} mask-dst={every}")?;
+            write!(f, " mask-src={} mask-dst={every}", Address(src))?;
         }
         if let Some(port) = self.mask.src_port {
             write!(f, " sport={port} dport={}", u16::MAX)?;
         }
-        let (src, dst) = (self.master.src(), self.master.dst());
+        let (src, dst) = (Address(self.master.src()), Address(self.master.dst()));
         write!(f, " master-src={src} master-dst={dst} ")?;
         half(f, &self.master)?;
         if let Some(zone) = self.zone.filter(|zone| !zone.is_default()) {
@@ -276,7 +279,7 @@ impl fmt::Display for Expectation {
             write!(f, " class={class}")?;
         }
         if let Some(helper) = self.helper {
-            write!(f, " helper={helper}")?;
+            write!(f, " helper={}", Word(helper.as_str()))?;
         }
         Ok(())
     }

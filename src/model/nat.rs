@@ -73,6 +73,24 @@ impl NatRange {
         Ok(self)
     }
 
+    /// The first address.
+    #[must_use]
+    pub const fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// The last address.
+    #[must_use]
+    pub const fn last(&self) -> IpAddr {
+        self.last
+    }
+
+    /// The first and the last port, if ports are part of it.
+    #[must_use]
+    pub const fn port_range(&self) -> Option<(u16, u16)> {
+        self.ports
+    }
+
     /// Refused for a flow of another family.
     pub(crate) fn check(&self, orig: &Tuple) -> Result<()> {
         if Family::of(self.first) != orig.family() {

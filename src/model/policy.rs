@@ -321,15 +321,26 @@ impl Timeouts {
         }
     }
 
-    /// A state that is not known can be given back if it is a time-out like others.
+    /// A state that is not known can be given back if it is a time-out like others: in its nest,
+    /// beyond the states that are known, and once.
     pub(crate) fn check_unknown(&self) -> Result<()> {
-        match self.unknown.iter().find(|state| state.value.len() != 4) {
+        let mut numbers = std::collections::BTreeSet::new();
+        let mut is_state = |state: &&Unknown| {
+            let beyond = usize::from(unknown_number(state)) > self.states.len();
+            state.value.len() == 4
+                && state.is_possible()
+                && state.path.len() == 2
+                && state.path[0] == DATA
+                && beyond
+                && numbers.insert(unknown_number(state))
+        };
+        match self.unknown.iter().find(|state| !is_state(state)) {
             None => Ok(()),
             Some(state) => Err(Error::invalid(
                 "time-outs",
                 format!("{state:?}"),
                 "a state that this version of the library does not know",
-                "states of 4 bytes",
+                "states of 4 bytes, each once",
             )),
         }
     }
@@ -371,6 +382,9 @@ impl Timeouts {
         Some(format!("{} {lost:?}", self.protocol))
     }
 }
+
+/// `CTA_TIMEOUT_DATA`
+const DATA: u16 = 4;
 
 /// An attribute that is not known, at the top level or within another, as it is kept.
 pub(crate) fn unknown(within: Option<u16>, kind: u16, value: &[u8]) -> Unknown {

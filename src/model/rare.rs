@@ -106,6 +106,14 @@ pub struct Unknown {
     pub value: Vec<u8>,
 }
 
+impl Unknown {
+    /// Whether an attribute can stand there: attributes are nested four deep at most, and a number
+    /// has 14 bits.
+    pub(crate) fn is_possible(&self) -> bool {
+        (1..=4).contains(&self.path.len()) && self.path.iter().all(|number| *number < 1 << 14)
+    }
+}
+
 /// What few entries have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Rare {

@@ -220,6 +220,7 @@ impl<'a> Expectations<'a> {
     fn by_helper(self, helper: Helper) -> Result<(Vec<Expectation>, bool)> {
         // A walk may give an entry twice.
         let (mut masters, mut seen): (Vec<Key>, HashSet<Key>) = Default::default();
+        let mut damaged = false;
         let visited = super::visit(self.0, &Filter::new(), |entry| {
             match entry.helper() {
                 Ok(Some(name)) if name == helper => match entry.to_entry() {
@@ -231,7 +232,8 @@ impl<'a> Expectations<'a> {
                     Err(error) => return ControlFlow::Break(error),
                 },
                 Ok(_) => {}
-                Err(error) => return ControlFlow::Break(error),
+                // Whose master it is cannot be told.
+                Err(_) => damaged = true,
             }
             ControlFlow::Continue(())
         })?;
@@ -239,7 +241,7 @@ impl<'a> Expectations<'a> {
             return Err(error);
         }
         let mut found = Vec::new();
-        let mut missed = visited.incomplete || visited.malformed > 0;
+        let mut missed = damaged || visited.incomplete || visited.malformed > 0;
         for master in masters {
             let listed = self.list_of(master).and_then(|mut list| {
                 let all = list.by_ref().collect::<Result<Vec<_>>>()?;

@@ -302,7 +302,7 @@ impl<'a> EntryRef<'a> {
 
     fn try_helper(&self) -> Decoded<Option<Helper>> {
         match self.attr(CTA_HELP)? {
-            Some(attr) => rare::help_name(self.attrs().nested(attr)),
+            Some(attr) => rare::help_name(self.attrs().nested(attr)).map(Some),
             None => Ok(None),
         }
     }

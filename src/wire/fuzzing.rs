@@ -1,7 +1,7 @@
 //! Every decoder as a function of bytes, for coverage-guided fuzzing (`tests/fuzz`).
 //!
-//! Each asserts more than that nothing panics: what was decoded is encoded as the kernel would, and
-//! decoded to the same value again.
+//! Where there is something to encode, more is asserted than that nothing panics: what was decoded is
+//! encoded as the kernel would, and decoded to the same value again.
 
 #![allow(
     missing_docs,

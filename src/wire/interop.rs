@@ -2,6 +2,9 @@
 //!
 //! By way of the bytes: what that library has no names for it keeps as `Other`, and what this one
 //! does not know is in [`Entry::unknown`], so nothing is lost in either direction.
+//!
+//! Reports are converted, not requests: what only a request has (ranges of translation, masks) is
+//! among the unknown.
 
 use netlink_packet_core::{Emitable, ParseableParametrized};
 use netlink_packet_netfilter::conntrack::{ConntrackMessage, ConntrackMessageType};

@@ -127,7 +127,7 @@ pub(super) fn helper(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Helper, Malfor
 }
 
 /// The name alone, nothing allocated.
-pub(super) fn help_name(mut attrs: Attrs<'_>) -> Result<Option<Helper>, Malformed> {
+pub(super) fn help_name(mut attrs: Attrs<'_>) -> Result<Helper, Malformed> {
     let mut name = None;
     while let Some(attr) = attrs.next() {
         if attr.kind == CTA_HELP_NAME {
@@ -135,7 +135,7 @@ pub(super) fn help_name(mut attrs: Attrs<'_>) -> Result<Option<Helper>, Malforme
         }
     }
     attrs.finish()?;
-    Ok(name)
+    name.ok_or_else(|| attrs.lacks("CTA_HELP_NAME is missing"))
 }
 
 type Help = (Option<Helper>, Option<Vec<u8>>);

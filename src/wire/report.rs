@@ -176,10 +176,27 @@ pub(crate) fn encode_policy_report(
 }
 
 /// With the attributes that nobody knows back in their places: each behind what its nest has.
+///
+/// # Errors
+/// For a place that no attribute can have, and one that has become too long.
 pub(super) fn with_unknown(known: Vec<u8>, unknown: &[Unknown]) -> Result<Vec<u8>> {
-    unknown.iter().try_fold(known, |bytes, unknown| {
-        insert(&bytes, &unknown.path, &unknown.value)
-    })
+    if unknown.is_empty() {
+        return Ok(known);
+    }
+    let mut all: Vec<&Unknown> = unknown.iter().collect();
+    for one in &all {
+        if !one.is_possible() {
+            return Err(Error::invalid(
+                "unknown attribute",
+                format!("{:?}", one.path),
+                "not a place of an attribute",
+                "1 to 4 numbers up to 16383: those that lead to it, and its own",
+            ));
+        }
+    }
+    // Stable, so that what stands in one nest keeps its order.
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    insert(&known, 0, &all)
 }
 
 fn encode(w: &mut Writer<'_>, entry: &Entry) {
@@ -260,45 +277,47 @@ fn encode_counters(w: &mut Writer<'_>, kind: u16, counters: Option<Counters>) {
     }
 }
 
-/// The region with one attribute more, at the end of the nest that the path names. A nest that is
-/// not there is made.
-fn insert(region: &[u8], path: &[u16], value: &[u8]) -> Result<Vec<u8>> {
-    let Some((kind, inside)) = path.split_first() else {
-        return Err(Error::invalid(
-            "unknown attribute",
-            "",
-            "no path",
-            "the numbers that lead to it, and its own",
-        ));
-    };
-    let mut bytes = Vec::with_capacity(region.len() + HEADER + value.len());
-    if inside.is_empty() {
-        bytes.extend_from_slice(region);
-        let attribute = Writer::alone(|w| w.bytes(*kind, value))?;
-        bytes.extend_from_slice(&attribute);
-        return Ok(bytes);
+/// The region with more attributes at its end, and in its nests; a nest that is not there is made.
+/// `unknown` is sorted by path and of this region: what their paths have before `depth` led here.
+fn insert(region: &[u8], depth: usize, unknown: &[&Unknown]) -> Result<Vec<u8>> {
+    let number = |one: &&Unknown| one.path.get(depth).copied().unwrap_or_default();
+    let is_own = |one: &&&Unknown| one.path.len() == depth + 1;
+    // The nests below, each with what goes into it.
+    let mut nests: Vec<(u16, Vec<&Unknown>)> = Vec::new();
+    for one in unknown.iter().filter(|one| !is_own(one)) {
+        match nests.last_mut() {
+            Some((kind, inside)) if *kind == number(one) => inside.push(one),
+            _ => nests.push((number(one), vec![one])),
+        }
     }
-    let nest = |inner: &[u8]| Writer::alone(|w| w.nest_of(*kind, inner));
+    let mut bytes = Vec::with_capacity(region.len());
+    let put = |bytes: &mut Vec<u8>, kind: u16, inner: &[u8]| -> Result<()> {
+        bytes.extend(Writer::alone(|w| w.nest_of(kind, inner))?);
+        Ok(())
+    };
     let mut rest = region;
-    let mut found = false;
     while let Some(header) = rest.first_chunk::<HEADER>() {
-        let (length, number) = split(*header);
+        let (length, kind) = split(*header);
         let (Some(content), Some(whole)) = (
             rest.get(HEADER..length),
             rest.get(..((length + 3) & !3).min(rest.len())),
         ) else {
             break;
         };
-        if number == *kind && !found {
-            found = true;
-            bytes.extend_from_slice(&nest(&insert(content, inside, value)?)?);
-        } else {
-            bytes.extend_from_slice(whole);
+        match nests.iter().position(|(nest, _)| *nest == kind) {
+            Some(place) => {
+                let (_, inside) = nests.remove(place);
+                put(&mut bytes, kind, &insert(content, depth + 1, &inside)?)?;
+            }
+            None => bytes.extend_from_slice(whole),
         }
         rest = &rest[whole.len()..];
     }
-    if !found {
-        bytes.extend_from_slice(&nest(&insert(&[], inside, value)?)?);
+    for (kind, inside) in nests {
+        put(&mut bytes, kind, &insert(&[], depth + 1, &inside)?)?;
+    }
+    for one in unknown.iter().filter(is_own) {
+        bytes.extend(Writer::alone(|w| w.bytes(number(one), &one.value))?);
     }
     Ok(bytes)
 }

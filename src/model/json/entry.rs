@@ -404,15 +404,16 @@ impl Formed for Unknown {
 
     fn of<E: de::Error>(form: UnknownForm, _: Side) -> Result<Self, E> {
         let path = need(form.path, "path")?;
-        if path.is_empty() {
+        let Hex(value) = need(form.value, "value")?;
+        let unknown = Self { path, value };
+        if !unknown.is_possible() {
             return Err(E::custom(Error::invalid(
                 "path",
-                "[]",
+                format!("{:?}", unknown.path),
                 "not the place of an attribute",
-                "one number or more",
+                "1 to 4 numbers up to 16383",
             )));
         }
-        let Hex(value) = need(form.value, "value")?;
-        Ok(Self { path, value })
+        Ok(unknown)
     }
 }

@@ -255,7 +255,7 @@ impl Event {
 
 /// An address as `inet_ntop` writes it: where it begins with 96 zero bits and goes on with others, the
 /// last 32 are written as an IPv4 address. The standard library does so for `::ffff:0:0/96` alone.
-struct Address(IpAddr);
+pub(super) struct Address(pub(super) IpAddr);
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,7 +274,7 @@ impl fmt::Display for Address {
 
 /// A name that somebody chose, as a word of a line: what would end the word or the line, or steer a
 /// terminal, is written as `\u{..}`, and so is the backslash.
-struct Word<'a>(&'a str);
+pub(super) struct Word<'a>(pub(super) &'a str);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,7 +295,10 @@ fn unescape(word: &str) -> String {
     let mut rest = word;
     while let Some((before, after)) = rest.split_once("\\u{") {
         name.push_str(before);
-        let escaped = after.split_once('}').and_then(|(digits, after)| {
+        // At most six digits: a search to the end of the line would be made at each escape.
+        let near = after.bytes().take(7).position(|byte| byte == b'}');
+        let escaped = near.and_then(|end| {
+            let (digits, after) = (after.get(..end)?, after.get(end + 1..)?);
             let number = u32::from_str_radix(digits, 16).ok()?;
             Some((char::from_u32(number)?, after))
         });

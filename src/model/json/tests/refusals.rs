@@ -467,7 +467,7 @@ fn policies_by_the_rules_of_their_constructors() {
         ),
         (
             tcp("{}", &state("[4,16384]", "00000005")),
-            "unknown \"[4, 16384]\": not a state; expected [4, N] with N up to 16383, and 4 bytes",
+            "unknown: path \"[4, 16384]\": not the place of an attribute; expected 1 to 4 numbers up to 16383",
         ),
         (
             tcp("{}", &state("[12]", "00000005")),
@@ -552,7 +552,7 @@ fn reports() {
     refused::<Counters>("{\"packets\":1,\"packets\":1}", "duplicate field `packets`");
     refused::<Unknown>(
         "{\"path\":[],\"value\":\"\"}",
-        "path \"[]\": not the place of an attribute; expected one number or more",
+        "path \"[]\": not the place of an attribute; expected 1 to 4 numbers up to 16383",
     );
     refused::<Unknown>("{\"path\":[1]}", "missing field `value`");
     refused::<Unknown>(

@@ -183,7 +183,7 @@ fn synproxy() -> impl Strategy<Value = Synproxy> {
 }
 
 fn unknown() -> impl Strategy<Value = Unknown> {
-    let path = proptest::collection::vec(any::<u16>(), 1..4);
+    let path = proptest::collection::vec(0..0x4000_u16, 1..=4);
     (path, any::<Vec<u8>>()).prop_map(|(path, value)| Unknown { path, value })
 }
 
@@ -484,7 +484,7 @@ prop_compose! {
         family in prop_oneof![Just(2_u16), Just(10), any::<u16>()],
         timeouts in timeouts(prop_oneof![policy_protocol(), any::<u8>().prop_map(Protocol::new)], u32::MAX),
         use_count in any::<Option<u32>>(),
-        unknown in proptest::collection::vec((any::<u16>(), any::<Vec<u8>>()), 0..3),
+        unknown in proptest::collection::vec((0..0x4000_u16, any::<Vec<u8>>()), 0..3),
         longer in any::<Option<Vec<u8>>>(),
     ) -> TimeoutPolicy {
         let mut timeouts = timeouts;
