@@ -54,7 +54,7 @@ mod wire;
 
 pub use conntrack::{Builder, Conntrack};
 pub use error::{Errno, Error, Operation, Result};
-pub use filter::{Filter, PortRange};
+pub use filter::{Filter, NatKind, PortRange, TimeoutRange};
 pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
     EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,

@@ -50,6 +50,8 @@ pub(crate) use policy::{
     decode_defaults, decode_policy, defaults_get, defaults_set, policies_dump, policy_create,
     policy_delete, policy_get, policy_replace,
 };
+#[cfg(test)]
+pub(crate) use report::encode_report;
 pub(crate) use request::{
     Request, cpu_stats_dump, create, delete, dump, expect_cpu_stats_dump, flush, get, portless_get,
     stats_request, update,
