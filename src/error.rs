@@ -314,7 +314,7 @@ impl Error {
     }
 
     /// The same of an input that this one is a part of.
-    pub(crate) fn as_part_of(self, whole: &'static str, word: &str) -> Self {
+    pub(crate) fn part_of(self, whole: &'static str, word: &str) -> Self {
         match *self.0 {
             Repr::Invalid {
                 problem, expected, ..

@@ -11,9 +11,9 @@ use crate::model::Status;
 ///
 /// The kernel sets them where a translation changed the tuple (`nf_nat_setup_info`), be it the port
 /// alone, and it rewrites packets by them and nothing else (`nf_nat_packet`). Tuples are not compared:
-/// an entry that was made with a reply tuple of its own, without a translation, is not translated,
-/// though its answers come from elsewhere. conntrack(8) compares IPv4 addresses and ports for its
-/// `--src-nat`, `--dst-nat` and `--any-nat`, and so counts such entries in and IPv6 addresses out.
+/// an entry that was made with a reply tuple of its own is not translated, though its answers come from
+/// elsewhere. conntrack(8) does compare them for its `--src-nat`, `--dst-nat` and `--any-nat`: where
+/// translation is in use, it takes a ping that nobody translated for a translated one.
 ///
 /// ```
 /// use ctnetlink::{NatKind, Status};

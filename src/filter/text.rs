@@ -51,7 +51,7 @@ words! {
     "orig-zone" => zone_in.orig: str::parse, Display::fmt;
     "reply-zone" => zone_in.reply: str::parse, Display::fmt;
     "mark" => mark: str::parse, Display::fmt;
-    "status" => status: read_status, write_status;
+    "status" => status: read_status, |bits: &_, f| write_status(*bits, f);
     "labels" => labels: read_labels, write_labels;
     "protocol" => protocol: str::parse, Display::fmt;
     "orig-src" => orig.src: prefix, Display::fmt;
@@ -152,7 +152,7 @@ impl FromStr for Filter {
                     let problem = format!("{name} is given twice");
                     return Err(refuse(word, problem, "each condition once"));
                 }
-                Some(Err(error)) => return Err(error.as_part_of("filter", word)),
+                Some(Err(error)) => return Err(error.part_of("filter", word)),
                 None => return Err(unknown(name, word)),
             }
         }
@@ -251,11 +251,11 @@ fn read_status(text: &str) -> Result<(Status, Status)> {
     })
 }
 
-fn write_status((on, mask): &(Status, Status), f: &mut Formatter<'_>) -> fmt::Result {
+fn write_status((on, mask): (Status, Status), f: &mut Formatter<'_>) -> fmt::Result {
     if mask.is_empty() {
         return f.write_str("any");
     }
-    let mut rest = *mask;
+    let mut rest = mask;
     let mut comma = "";
     for (name, bit) in mask.iter_names() {
         let off = if on.contains(bit) { "" } else { "!" };
@@ -263,7 +263,7 @@ fn write_status((on, mask): &(Status, Status), f: &mut Formatter<'_>) -> fmt::Re
         rest.remove(bit);
         comma = ",";
     }
-    for (off, bits) in [("", rest & *on), ("!", rest.difference(*on))] {
+    for (off, bits) in [("", rest & on), ("!", rest.difference(on))] {
         if !bits.is_empty() {
             write!(f, "{comma}{off}{:#x}", bits.bits())?;
             comma = ",";

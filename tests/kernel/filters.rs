@@ -1,5 +1,6 @@
 //! Each condition against a table that has it and its opposite: what is listed is named by its mark.
 
+use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -198,4 +199,38 @@ fn entries_that_a_filter_lists_are_deleted_and_no_others() {
     assert!(ct.delete_many(&doomed).is_ok());
     let rest: Vec<u32> = (1..=18).filter(|mark| !(13..=15).contains(mark)).collect();
     assert_eq!(found(&ct, "all"), rest);
+}
+
+/// Where a translation was looked for and none was found, the flow is not translated.
+#[test]
+fn real_flows_are_translated_as_the_rules_say() {
+    let ct = open();
+    run("ip", &["link", "set", "lo", "up"]);
+    let rules = "table ip t { \
+        chain o { type nat hook output priority -100; ip daddr 127.0.0.9 dnat to 127.0.0.1; }; \
+        chain p { type nat hook postrouting priority 100; }; \
+        chain i { type filter hook input priority 0; ct state new accept; }; }";
+    run("nft", &[rules]);
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for to in ["127.0.0.1", "127.0.0.9"] {
+        sender.send_to(b"x", (to, port)).unwrap();
+        receiver.recv_from(&mut [0; 8]).unwrap();
+    }
+    let ours = format!("protocol=udp orig-dst-port={port}");
+    for (words, want) in [
+        ("", vec!["127.0.0.1", "127.0.0.9"]),
+        ("nat=none", vec!["127.0.0.1"]),
+        ("nat=any", vec!["127.0.0.9"]),
+        ("nat=dst reply-src=127.0.0.1", vec!["127.0.0.9"]),
+    ] {
+        let filter: Filter = format!("{ours} {words}").parse().unwrap();
+        let mut found: Vec<_> = listed(&ct, &filter)
+            .iter()
+            .map(|entry| entry.orig().dst().to_string())
+            .collect();
+        found.sort();
+        assert_eq!(found, want, "{words}");
+    }
 }

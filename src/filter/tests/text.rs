@@ -106,183 +106,186 @@ fn other_spellings_print_as_one() {
     assert_eq!(spaced.helper.unwrap().as_str(), "a b");
 }
 
+/// What is refused, and how the error begins.
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "",
+        "filter \"\": it says nothing; expected conditions such as zone=5, or `all` for every entry",
+    ),
+    ("  \n", "filter \"  \\n\": it says nothing"),
+    (
+        "all zone=5",
+        "filter \"all zone=5\": `all` stands beside conditions; expected either of both",
+    ),
+    (
+        "zone=5 all",
+        "filter \"zone=5 all\": `all` stands beside conditions",
+    ),
+    (
+        "zone=5 zone=5",
+        "filter \"zone=5\": zone is given twice; expected each condition once",
+    ),
+    (
+        "zone=5 mark=1 zone=6",
+        "filter \"zone=6\": zone is given twice",
+    ),
+    (
+        "zone=",
+        "filter \"zone=\": empty; expected a number from 0 to 65535",
+    ),
+    (
+        "zone",
+        "filter \"zone\": it has no value; expected zone=VALUE",
+    ),
+    (
+        "zone=70000",
+        "filter \"zone=70000\": too large; expected a number from 0 to 65535",
+    ),
+    ("zone=5,6", "filter \"zone=5,6\": not a number"),
+    (
+        "dport=80",
+        "filter \"dport=80\": the direction is missing; expected orig-dst-port or reply-dst-port",
+    ),
+    (
+        "src=10.0.0.1",
+        "filter \"src=10.0.0.1\": the direction is missing; expected orig-src or reply-src",
+    ),
+    ("dport", "filter \"dport\": the direction is missing"),
+    (
+        "orig-sport=1",
+        "filter \"orig-sport=1\": no such condition; expected orig-src-port",
+    ),
+    (
+        "orig_src=10.0.0.1",
+        "filter \"orig_src=10.0.0.1\": no such condition; expected orig-src=VALUE",
+    ),
+    (
+        "ZONE=5",
+        "filter \"ZONE=5\": no such condition; expected zone=VALUE",
+    ),
+    (
+        "tcp-state=NONE",
+        "filter \"tcp-state=NONE\": no such condition; expected state",
+    ),
+    (
+        "zones=5",
+        "filter \"zones=5\": no such condition; expected `all`, or NAME=VALUE with one of family, zone, orig-zone,",
+    ),
+    ("=5", "filter \"=5\": no such condition"),
+    ("family=arp", "filter \"family=arp\": not a family"),
+    (
+        "mark=2/1",
+        "filter \"mark=2/1\": the bits 0x2 are outside of the mask",
+    ),
+    (
+        "status=NONE",
+        "filter \"status=NONE\": \"NONE\" is none; expected bits such as ASSURED,!DYING, or `any`",
+    ),
+    ("status=", "filter \"status=\": \"\" is none"),
+    ("status=0x0", "filter \"status=0x0\": \"0x0\" is none"),
+    ("status=0x+4", "filter \"status=0x+4\": \"0x+4\" is none"),
+    ("status=!", "filter \"status=!\": \"!\" is none"),
+    ("status=!any", "filter \"status=!any\": \"!any\" is none"),
+    (
+        "status=ASSURED,any",
+        "filter \"status=ASSURED,any\": \"any\" is none",
+    ),
+    (
+        "status=assured",
+        "filter \"status=assured\": \"assured\" is none",
+    ),
+    (
+        "status=ASSURED,!ASSURED",
+        "filter \"status=ASSURED,!ASSURED\": ASSURED is given twice",
+    ),
+    (
+        "status=ASSURED,0x6",
+        "filter \"status=ASSURED,0x6\": 0x6 is given twice",
+    ),
+    (
+        "labels=128",
+        "filter \"labels=128\": \"128\" is none; expected labels such as",
+    ),
+    (
+        "labels=NONE",
+        "filter \"labels=NONE\": \"NONE\" is none; expected labels such as 1,!77, 1,77/all for no others, NONE/all",
+    ),
+    ("labels=1,!1", "filter \"labels=1,!1\": 1 is given twice"),
+    (
+        "labels=1,!2/all",
+        "filter \"labels=1,!2/all\": with /all, the others are off anyway",
+    ),
+    ("labels=any/all", "filter \"labels=any/all\": with /all"),
+    ("labels=/all", "filter \"labels=/all\": \"\" is none"),
+    (
+        "protocol=ospf",
+        "filter \"protocol=ospf\": neither a known name nor a protocol number",
+    ),
+    (
+        "orig-src=10.0.0.0/33",
+        "filter \"orig-src=10.0.0.0/33\": not a prefix; expected a prefix such as",
+    ),
+    (
+        "orig-dst-port=2-1",
+        "filter \"orig-dst-port=2-1\": the first port is greater than the last",
+    ),
+    (
+        "orig-dst-port=65536",
+        "filter \"orig-dst-port=65536\": \"65536\" is not a port; expected a port from 0 to 65535",
+    ),
+    (
+        "orig-dst-port=-1",
+        "filter \"orig-dst-port=-1\": \"\" is not a port",
+    ),
+    (
+        "orig-dst-port=+1",
+        "filter \"orig-dst-port=+1\": \"+1\" is not a port",
+    ),
+    (
+        "icmp-type=256",
+        "filter \"icmp-type=256\": not such a number; expected a number from 0 to 255",
+    ),
+    (
+        "icmp-id=-1",
+        "filter \"icmp-id=-1\": not such a number; expected a number from 0 to 65535",
+    ),
+    (
+        "state=established",
+        "filter \"state=established\": no such state; expected NONE SYN_SENT",
+    ),
+    (
+        "helper=",
+        "filter \"helper=\": not a helper's name; expected 1 to 15 bytes",
+    ),
+    (
+        "nat=snat",
+        "filter \"nat=snat\": not known; expected src, dst, any or none",
+    ),
+    (
+        "timeout=..",
+        "filter \"timeout=..\": it has no end; expected seconds as",
+    ),
+    (
+        "timeout=60..30",
+        "filter \"timeout=60..30\": the first is longer than the last",
+    ),
+    (
+        "timeout=1m",
+        "filter \"timeout=1m\": \"1m\" is not a number of seconds",
+    ),
+    (
+        "timeout=0..4294967296",
+        "filter \"timeout=0..4294967296\": \"4294967296\" is not a number of seconds",
+    ),
+    (
+        "id=4294967296",
+        "filter \"id=4294967296\": not such a number",
+    ),
+];
+
 #[test]
 fn refusals_name_the_word_and_what_is_right() {
-    for (text, want) in [
-        (
-            "",
-            "filter \"\": it says nothing; expected conditions such as zone=5, or `all` for every entry",
-        ),
-        ("  \n", "filter \"  \\n\": it says nothing"),
-        (
-            "all zone=5",
-            "filter \"all zone=5\": `all` stands beside conditions; expected either of both",
-        ),
-        (
-            "zone=5 all",
-            "filter \"zone=5 all\": `all` stands beside conditions",
-        ),
-        (
-            "zone=5 zone=5",
-            "filter \"zone=5\": zone is given twice; expected each condition once",
-        ),
-        (
-            "zone=5 mark=1 zone=6",
-            "filter \"zone=6\": zone is given twice",
-        ),
-        (
-            "zone=",
-            "filter \"zone=\": empty; expected a number from 0 to 65535",
-        ),
-        (
-            "zone",
-            "filter \"zone\": it has no value; expected zone=VALUE",
-        ),
-        (
-            "zone=70000",
-            "filter \"zone=70000\": too large; expected a number from 0 to 65535",
-        ),
-        ("zone=5,6", "filter \"zone=5,6\": not a number"),
-        (
-            "dport=80",
-            "filter \"dport=80\": the direction is missing; expected orig-dst-port or reply-dst-port",
-        ),
-        (
-            "src=10.0.0.1",
-            "filter \"src=10.0.0.1\": the direction is missing; expected orig-src or reply-src",
-        ),
-        ("dport", "filter \"dport\": the direction is missing"),
-        (
-            "orig-sport=1",
-            "filter \"orig-sport=1\": no such condition; expected orig-src-port",
-        ),
-        (
-            "orig_src=10.0.0.1",
-            "filter \"orig_src=10.0.0.1\": no such condition; expected orig-src=VALUE",
-        ),
-        (
-            "ZONE=5",
-            "filter \"ZONE=5\": no such condition; expected zone=VALUE",
-        ),
-        (
-            "tcp-state=NONE",
-            "filter \"tcp-state=NONE\": no such condition; expected state",
-        ),
-        (
-            "zones=5",
-            "filter \"zones=5\": no such condition; expected `all`, or NAME=VALUE with one of family, zone, orig-zone,",
-        ),
-        ("=5", "filter \"=5\": no such condition"),
-        ("family=arp", "filter \"family=arp\": not a family"),
-        (
-            "mark=2/1",
-            "filter \"mark=2/1\": the bits 0x2 are outside of the mask",
-        ),
-        (
-            "status=NONE",
-            "filter \"status=NONE\": \"NONE\" is none; expected bits such as ASSURED,!DYING, or `any`",
-        ),
-        ("status=", "filter \"status=\": \"\" is none"),
-        ("status=0x0", "filter \"status=0x0\": \"0x0\" is none"),
-        ("status=0x+4", "filter \"status=0x+4\": \"0x+4\" is none"),
-        ("status=!", "filter \"status=!\": \"!\" is none"),
-        ("status=!any", "filter \"status=!any\": \"!any\" is none"),
-        (
-            "status=ASSURED,any",
-            "filter \"status=ASSURED,any\": \"any\" is none",
-        ),
-        (
-            "status=assured",
-            "filter \"status=assured\": \"assured\" is none",
-        ),
-        (
-            "status=ASSURED,!ASSURED",
-            "filter \"status=ASSURED,!ASSURED\": ASSURED is given twice",
-        ),
-        (
-            "status=ASSURED,0x6",
-            "filter \"status=ASSURED,0x6\": 0x6 is given twice",
-        ),
-        (
-            "labels=128",
-            "filter \"labels=128\": \"128\" is none; expected labels such as",
-        ),
-        (
-            "labels=NONE",
-            "filter \"labels=NONE\": \"NONE\" is none; expected labels such as 1,!77, 1,77/all for no others, NONE/all",
-        ),
-        ("labels=1,!1", "filter \"labels=1,!1\": 1 is given twice"),
-        (
-            "labels=1,!2/all",
-            "filter \"labels=1,!2/all\": with /all, the others are off anyway",
-        ),
-        ("labels=any/all", "filter \"labels=any/all\": with /all"),
-        ("labels=/all", "filter \"labels=/all\": \"\" is none"),
-        (
-            "protocol=ospf",
-            "filter \"protocol=ospf\": neither a known name nor a protocol number",
-        ),
-        (
-            "orig-src=10.0.0.0/33",
-            "filter \"orig-src=10.0.0.0/33\": not a prefix; expected a prefix such as",
-        ),
-        (
-            "orig-dst-port=2-1",
-            "filter \"orig-dst-port=2-1\": the first port is greater than the last",
-        ),
-        (
-            "orig-dst-port=65536",
-            "filter \"orig-dst-port=65536\": \"65536\" is not a port; expected a port from 0 to 65535",
-        ),
-        (
-            "orig-dst-port=-1",
-            "filter \"orig-dst-port=-1\": \"\" is not a port",
-        ),
-        (
-            "orig-dst-port=+1",
-            "filter \"orig-dst-port=+1\": \"+1\" is not a port",
-        ),
-        (
-            "icmp-type=256",
-            "filter \"icmp-type=256\": not such a number; expected a number from 0 to 255",
-        ),
-        (
-            "icmp-id=-1",
-            "filter \"icmp-id=-1\": not such a number; expected a number from 0 to 65535",
-        ),
-        (
-            "state=established",
-            "filter \"state=established\": no such state; expected NONE SYN_SENT",
-        ),
-        (
-            "helper=",
-            "filter \"helper=\": not a helper's name; expected 1 to 15 bytes",
-        ),
-        (
-            "nat=snat",
-            "filter \"nat=snat\": not known; expected src, dst, any or none",
-        ),
-        (
-            "timeout=..",
-            "filter \"timeout=..\": it has no end; expected seconds as",
-        ),
-        (
-            "timeout=60..30",
-            "filter \"timeout=60..30\": the first is longer than the last",
-        ),
-        (
-            "timeout=1m",
-            "filter \"timeout=1m\": \"1m\" is not a number of seconds",
-        ),
-        (
-            "timeout=0..4294967296",
-            "filter \"timeout=0..4294967296\": \"4294967296\" is not a number of seconds",
-        ),
-        (
-            "id=4294967296",
-            "filter \"id=4294967296\": not such a number",
-        ),
-    ] {
+    for (text, want) in REFUSALS {
         let error = text.parse::<Filter>().unwrap_err();
         assert!(error.is_invalid_input());
         assert!(error.to_string().starts_with(want), "{text}: {error}");
