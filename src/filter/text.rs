@@ -46,30 +46,35 @@ macro_rules! words {
     };
 }
 words! {
-    "family" => family: str::parse, Display::fmt;
-    "zone" => zone: str::parse, Display::fmt;
-    "orig-zone" => zone_in.orig: str::parse, Display::fmt;
-    "reply-zone" => zone_in.reply: str::parse, Display::fmt;
-    "mark" => mark: str::parse, Display::fmt;
+    "family" => family: str::parse, plain;
+    "zone" => zone: str::parse, plain;
+    "orig-zone" => zone_in.orig: str::parse, plain;
+    "reply-zone" => zone_in.reply: str::parse, plain;
+    "mark" => mark: str::parse, plain;
     "status" => status: read_status, |bits: &_, f| write_status(*bits, f);
     "labels" => labels: read_labels, write_labels;
-    "protocol" => protocol: str::parse, Display::fmt;
-    "orig-src" => orig.src: prefix, Display::fmt;
-    "orig-dst" => orig.dst: prefix, Display::fmt;
-    "orig-src-port" => orig.src_port: str::parse, Display::fmt;
-    "orig-dst-port" => orig.dst_port: str::parse, Display::fmt;
-    "reply-src" => reply.src: prefix, Display::fmt;
-    "reply-dst" => reply.dst: prefix, Display::fmt;
-    "reply-src-port" => reply.src_port: str::parse, Display::fmt;
-    "reply-dst-port" => reply.dst_port: str::parse, Display::fmt;
-    "icmp-type" => icmp_type: |text| any_of(text, "a number from 0 to 255"), Display::fmt;
-    "icmp-code" => icmp_code: |text| any_of(text, "a number from 0 to 255"), Display::fmt;
-    "icmp-id" => icmp_id: |text| any_of(text, "a number from 0 to 65535"), Display::fmt;
-    "state" => tcp_state: str::parse, Display::fmt;
+    "protocol" => protocol: str::parse, plain;
+    "orig-src" => orig.src: prefix, plain;
+    "orig-dst" => orig.dst: prefix, plain;
+    "orig-src-port" => orig.src_port: str::parse, plain;
+    "orig-dst-port" => orig.dst_port: str::parse, plain;
+    "reply-src" => reply.src: prefix, plain;
+    "reply-dst" => reply.dst: prefix, plain;
+    "reply-src-port" => reply.src_port: str::parse, plain;
+    "reply-dst-port" => reply.dst_port: str::parse, plain;
+    "icmp-type" => icmp_type: |text| any_of(text, "a number from 0 to 255"), plain;
+    "icmp-code" => icmp_code: |text| any_of(text, "a number from 0 to 255"), plain;
+    "icmp-id" => icmp_id: |text| any_of(text, "a number from 0 to 65535"), plain;
+    "state" => tcp_state: str::parse, plain;
     "helper" => helper: |text| Helper::new(&unescape(text)), write_helper;
-    "nat" => nat: str::parse, Display::fmt;
-    "timeout" => timeout: str::parse, Display::fmt;
-    "id" => id: |text| any_of(text, "a number from 0 to 4294967295"), Display::fmt;
+    "nat" => nat: str::parse, plain;
+    "timeout" => timeout: str::parse, plain;
+    "id" => id: |text| any_of(text, "a number from 0 to 4294967295"), plain;
+}
+
+/// Widths that a filter is printed with are not those of its values.
+fn plain(value: &impl Display, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{value}")
 }
 
 /// What people write for a word, what is wrong with it, and what is right.

@@ -36,6 +36,7 @@ proptest! {
 fn words_are_conditions() {
     let filter: Filter = EVERYTHING.parse().unwrap();
     assert_eq!(filter.to_string(), EVERYTHING);
+    assert_eq!(format!("{filter:>9}"), EVERYTHING);
     let prefix = |text: &str| text.parse::<IpNet>().unwrap();
     let same = Filter::new()
         .family(Family::Ipv4)
