@@ -318,6 +318,16 @@ impl Error {
         })
     }
 
+    /// The same of an input that this one is a part of.
+    pub(crate) fn part_of(self, whole: &'static str, word: &str) -> Self {
+        match *self.0 {
+            Repr::Invalid {
+                problem, expected, ..
+            } => Self::invalid(whole, word, problem, expected),
+            other => Self::new(other),
+        }
+    }
+
     pub(crate) fn kernel(operation: Operation, failure: Failure) -> Self {
         Self::new(Repr::Kernel {
             operation,

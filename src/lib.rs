@@ -54,7 +54,7 @@ mod wire;
 
 pub use conntrack::{Builder, Conntrack};
 pub use error::{Errno, Error, Operation, Result};
-pub use filter::{Filter, PortRange};
+pub use filter::{Filter, NatKind, PortRange, TimeoutRange};
 pub use model::{
     Completeness, DccpTimeouts, DeleteFailure, DeleteOptions, Deleted, Features, FilterShape,
     GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, KernelSupport, NewTimeoutPolicy,

@@ -1,25 +1,27 @@
 //! Filters as objects of their conditions, behind the feature `serde`.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::{Deserializer, Serializer, de};
 
-use super::{Filter, PortRange, TupleFilter};
-use crate::error::Error;
+use super::text::prefix;
+use super::{Filter, NatKind, PortRange, TimeoutRange, TupleFilter, ZoneIn};
 use crate::model::json::form::{Formed, Part, Side, form, need};
-use crate::model::json::scalar::{PortSpan, read_text};
+use crate::model::json::scalar::{LabelMask, PortSpan, Word, read_text};
 use crate::model::json::serde_traits;
-use crate::model::{Family, Mark, Protocol, Status, Zone};
+use crate::model::{Family, Helper, Labels, Mark, Protocol, Status, TcpState, Zone};
 
-serde_traits!(Input: Filter, PortRange);
+serde_traits!(Input: Filter, PortRange, TimeoutRange, NatKind);
 
 form!(FilterForm {
     "family" => family: Family,
     "zone" => zone: Zone,
+    "orig_zone" => orig_zone: Zone,
+    "reply_zone" => reply_zone: Zone,
     "mark" => mark: Mark,
     "status" => status: Status,
     "status_mask" => status_mask: Status,
+    "labels" => labels: Labels,
+    "labels_mask" => labels_mask: LabelMask,
     "protocol" => protocol: Protocol,
     "orig_src" => orig_src: Prefix,
     "orig_dst" => orig_dst: Prefix,
@@ -29,6 +31,14 @@ form!(FilterForm {
     "reply_dst" => reply_dst: Prefix,
     "reply_src_port" => reply_src_port: PortRange,
     "reply_dst_port" => reply_dst_port: PortRange,
+    "icmp_type" => icmp_type: u8,
+    "icmp_code" => icmp_code: u8,
+    "icmp_id" => icmp_id: u16,
+    "tcp_state" => tcp_state: TcpState,
+    "helper" => helper: Helper,
+    "nat" => nat: NatKind,
+    "timeout" => timeout: TimeoutRange,
+    "id" => id: u32,
 });
 
 impl Formed for Filter {
@@ -40,18 +50,37 @@ impl Formed for Filter {
         let Self {
             family,
             zone,
+            zone_in:
+                ZoneIn {
+                    orig: orig_zone,
+                    reply: reply_zone,
+                },
             mark,
             status,
+            labels,
             protocol,
             orig,
             reply,
+            icmp_type,
+            icmp_code,
+            icmp_id,
+            tcp_state,
+            helper,
+            nat,
+            timeout,
+            id,
         } = self;
         FilterForm {
             family: *family,
             zone: *zone,
+            orig_zone: *orig_zone,
+            reply_zone: *reply_zone,
             mark: *mark,
             status: status.map(|(status, _)| status),
             status_mask: status.and_then(|(status, mask)| (status != mask).then_some(mask)),
+            labels: labels.map(|(labels, _)| labels),
+            labels_mask: labels
+                .and_then(|(labels, mask)| (labels != mask).then_some(LabelMask(mask))),
             protocol: *protocol,
             orig_src: orig.src.map(Prefix),
             orig_dst: orig.dst.map(Prefix),
@@ -61,6 +90,14 @@ impl Formed for Filter {
             reply_dst: reply.dst.map(Prefix),
             reply_src_port: reply.src_port,
             reply_dst_port: reply.dst_port,
+            icmp_type: *icmp_type,
+            icmp_code: *icmp_code,
+            icmp_id: *icmp_id,
+            tcp_state: *tcp_state,
+            helper: *helper,
+            nat: *nat,
+            timeout: *timeout,
+            id: *id,
         }
     }
 
@@ -68,8 +105,13 @@ impl Formed for Filter {
         let filter = Self {
             family: form.family,
             zone: form.zone,
+            zone_in: ZoneIn {
+                orig: form.orig_zone,
+                reply: form.reply_zone,
+            },
             mark: form.mark,
             status: None,
+            labels: None,
             protocol: form.protocol,
             orig: TupleFilter {
                 src: form.orig_src.map(|Prefix(net)| net),
@@ -83,12 +125,27 @@ impl Formed for Filter {
                 src_port: form.reply_src_port,
                 dst_port: form.reply_dst_port,
             },
+            icmp_type: form.icmp_type,
+            icmp_code: form.icmp_code,
+            icmp_id: form.icmp_id,
+            tcp_state: form.tcp_state,
+            helper: form.helper,
+            nat: form.nat,
+            timeout: form.timeout,
+            id: form.id,
         };
-        match (form.status, form.status_mask) {
-            (None, None) => Ok(filter),
-            (status, None) => Ok(filter.status(need(status, "status")?)),
+        let filter = match (form.status, form.status_mask) {
+            (None, None) => filter,
+            (status, None) => filter.status(need(status, "status")?),
             (status, Some(mask)) => filter
                 .status_masked(need(status, "status")?, mask)
+                .map_err(E::custom)?,
+        };
+        match (form.labels, form.labels_mask) {
+            (None, None) => Ok(filter),
+            (labels, None) => Ok(filter.labels(need(labels, "labels")?)),
+            (labels, Some(LabelMask(mask))) => filter
+                .labels_masked(need(labels, "labels")?, mask)
                 .map_err(E::custom),
         }
     }
@@ -105,6 +162,30 @@ impl Part for PortRange {
     }
 }
 
+impl Part for TimeoutRange {
+    fn write<S: Serializer>(&self, _: Side, to: S) -> Result<S::Ok, S::Error> {
+        match self.one() {
+            Some(seconds) => to.serialize_u32(seconds),
+            None => to.collect_str(self),
+        }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "a number of seconds, or a string such as 30..600";
+        Word::read(from, EXPECTED)?.either(EXPECTED, Self::exactly, str::parse)
+    }
+}
+
+impl Part for NatKind {
+    fn write<S: Serializer>(&self, _: Side, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
+        read_text(from, "src, dst, any or none as a string", str::parse)
+    }
+}
+
 /// `ADDRESS/LENGTH`, or an address alone for a prefix of nothing else.
 pub(crate) struct Prefix(IpNet);
 
@@ -115,69 +196,17 @@ impl Part for Prefix {
 
     fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
         let expected = "a prefix such as 10.0.0.0/24, or an address";
-        read_text(from, expected, |text| {
-            text.parse()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map(Self)
-                .map_err(|_| Error::invalid("prefix", text, "not a prefix", expected))
-        })
+        read_text(from, expected, |text| prefix(text).map(Self))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::option::of;
     use proptest::prelude::*;
 
+    use super::super::tests::values::filter;
     use super::*;
     use crate::model::json::form::Fields;
-
-    fn net() -> impl Strategy<Value = IpNet> {
-        let v4 = (any::<[u8; 4]>(), 0..=32_u8);
-        let v6 = (any::<[u8; 16]>(), 0..=128_u8);
-        // Bits beyond the prefix are kept, so that a filter is what it was.
-        prop_oneof![
-            v4.prop_map(|(address, length)| IpNet::new(address.into(), length).unwrap()),
-            v6.prop_map(|(address, length)| IpNet::new(address.into(), length).unwrap()),
-        ]
-    }
-
-    fn ports() -> impl Strategy<Value = PortRange> {
-        (any::<u16>(), any::<u16>(), any::<bool>()).prop_map(|(a, b, one)| {
-            let last = if one { a } else { b };
-            PortRange::new(a.min(last), a.max(last)).unwrap()
-        })
-    }
-
-    prop_compose! {
-        fn end()(src in of(net()), dst in of(net()), src_port in of(ports()), dst_port in of(ports())) -> TupleFilter {
-            TupleFilter { src, dst, src_port, dst_port }
-        }
-    }
-
-    prop_compose! {
-        fn filter()(
-            numbers in any::<(Option<bool>, Option<u16>, Option<u8>)>(),
-            mark in of(any::<(u32, u32)>()),
-            status in of(any::<(u32, u32, bool)>()),
-            orig in end(),
-            reply in end(),
-        ) -> Filter {
-            let (six, zone, protocol) = numbers;
-            Filter {
-                family: six.map(|six| if six { Family::Ipv6 } else { Family::Ipv4 }),
-                zone: zone.map(Zone::new),
-                mark: mark.map(|(value, mask)| Mark::masked(value & mask, mask).unwrap()),
-                status: status.map(|(bits, mask, same)| {
-                    let mask = if same { bits } else { mask };
-                    (Status::from_bits_retain(bits & mask), Status::from_bits_retain(mask))
-                }),
-                protocol: protocol.map(Protocol::new),
-                orig,
-                reply,
-            }
-        }
-    }
 
     proptest! {
         #[test]
@@ -209,6 +238,20 @@ mod tests {
             .reply_dst_port(PortRange::new(1024, 65535).unwrap());
         assert_eq!(filter, same);
         assert_eq!(serde_json::to_string(&filter).unwrap(), text);
+        let text = "{\"orig_zone\":5,\"reply_zone\":0,\"labels\":[1],\"labels_mask\":\"all\",\
+                    \"icmp_type\":8,\"icmp_code\":0,\"icmp_id\":7,\"tcp_state\":\"ESTABLISHED\",\
+                    \"helper\":\"ftp\",\"nat\":\"src\",\"timeout\":\"30..600\",\"id\":123}";
+        let filter: Filter = serde_json::from_str(text).unwrap();
+        let words = "orig-zone=5 reply-zone=0 labels=1/all icmp-type=8 icmp-code=0 icmp-id=7 \
+                     state=ESTABLISHED helper=ftp nat=src timeout=30..600 id=123";
+        assert_eq!(filter, words.parse().unwrap());
+        assert_eq!(serde_json::to_string(&filter).unwrap(), text);
+        for (timeout, words) in [("60", "timeout=60"), ("\"..60\"", "timeout=..60")] {
+            let text = format!("{{\"timeout\":{timeout}}}");
+            let filter: Filter = serde_json::from_str(&text).unwrap();
+            assert_eq!(filter.to_string(), words);
+            assert_eq!(serde_json::to_string(&filter).unwrap(), text);
+        }
         let host: Filter = serde_json::from_str("{\"orig_src\":\"10.0.0.7\"}").unwrap();
         assert_eq!(host, Filter::new().orig_src(prefix("10.0.0.7/32")));
     }
@@ -267,6 +310,22 @@ mod tests {
             (
                 "{\"status\":[\"DYING\"],\"status_mask\":[]}",
                 "status filter \"DYING/NONE\": DYING is outside",
+            ),
+            ("{\"labels_mask\":\"all\"}", "missing field `labels`"),
+            (
+                "{\"labels\":[2],\"labels_mask\":[1]}",
+                "label filter \"2/1\": 2 is outside",
+            ),
+            ("{\"labels\":[128]}", "labels: label \"128\": too large"),
+            (
+                "{\"icmp_type\":256}",
+                "icmp_type: invalid value: integer `256`",
+            ),
+            ("{\"nat\":\"snat\"}", "nat: translation \"snat\": not known"),
+            ("{\"timeout\":-1}", "timeout: invalid value: integer `-1`"),
+            (
+                "{\"timeout\":\"60..30\"}",
+                "timeout: time-out range \"60..30\": the first is longer",
             ),
             ("null", "invalid type: null, expected a filter as an object"),
             (

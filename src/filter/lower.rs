@@ -89,6 +89,8 @@ impl Filter {
             protocol: kernel.orig.protocol,
             orig: TupleFilter::only(&kernel.orig),
             reply: TupleFilter::only(&kernel.reply),
+            // All other conditions are user space's.
+            ..Self::default()
         };
         let families = self.orig.families().chain(self.reply.families());
         // A prefix of one address is the same however it is written.

@@ -1,20 +1,24 @@
 //! Filters: which entries are meant.
 
+mod check;
 #[cfg(feature = "serde")]
 mod json;
 mod lower;
+mod nat;
 mod ports;
-
-use std::net::IpAddr;
+#[cfg(test)]
+mod tests;
+mod text;
+mod timeout;
 
 use ipnet::IpNet;
 
 use crate::error::{Error, Result};
-use crate::model::{Direction, Entry, EntryZone, Family, Mark, Protocol, Status, Tuple, Zone};
-use crate::wire::EntryRef;
-use crate::wire::Malformed;
+use crate::model::{Direction, Family, Helper, Labels, Mark, Protocol, Status, TcpState, Zone};
 
+pub use nat::NatKind;
 pub use ports::PortRange;
+pub use timeout::TimeoutRange;
 
 /// Which entries are meant: those that meet every condition. [`Filter::new`] has none, so it meets
 /// all entries.
@@ -24,7 +28,8 @@ pub use ports::PortRange;
 /// that lacks what a condition asks about (a port, a mark) does not meet it. An unspecified address
 /// (`0.0.0.0`) is that address, not "any": leave the condition out instead.
 ///
-/// Setting a condition again replaces it.
+/// Setting a condition again replaces it. Conditions that no entry meets together, such as an ICMP
+/// type of TCP, are no error: they mean no entry.
 ///
 /// ```
 /// use ctnetlink::{Entry, Filter, PortRange, Protocol, Zone};
@@ -40,46 +45,84 @@ pub use ports::PortRange;
 /// assert!(!filter.clone().zone(Zone::DEFAULT).matches(&entry));
 /// # Ok::<(), ctnetlink::Error>(())
 /// ```
+///
+/// # Text
+///
+/// A filter is written as words between white space, in any order, each at most once; one without
+/// conditions is the word `all`, and nothing at all is refused. It prints in one order, as words that
+/// give the same filter when they are read.
+///
+/// ```
+/// use ctnetlink::Filter;
+///
+/// let text = "zone=5 status=ASSURED,!DYING protocol=tcp orig-src=10.0.0.0/24 orig-dst-port=1-1023";
+/// let filter: Filter = text.parse()?;
+/// assert_eq!(filter.to_string(), text);
+/// assert_eq!("all".parse::<Filter>()?, Filter::new());
+/// assert_eq!(
+///     "dport=80".parse::<Filter>().unwrap_err().to_string(),
+///     "filter \"dport=80\": the direction is missing; expected orig-dst-port or reply-dst-port"
+/// );
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
+///
+/// | word | value | method |
+/// |---|---|---|
+/// | `family` | `ipv4` or `ipv6` | [`family`](Self::family) |
+/// | `zone` | number | [`zone`](Self::zone) |
+/// | `orig-zone` `reply-zone` | number | [`zone_in`](Self::zone_in) |
+/// | `mark` | `VALUE` or `VALUE/MASK` | [`mark`](Self::mark) |
+/// | `status` | bits by name, joined by commas, `!` before those that are off; or `any` | [`status_masked`](Self::status_masked) |
+/// | `labels` | labels by number, joined by commas, `!` before those that are off; `LIST/all` or `NONE/all` for no others; or `any` | [`labels_masked`](Self::labels_masked) |
+/// | `protocol` | name or number | [`protocol`](Self::protocol) |
+/// | `orig-src` `orig-dst` `reply-src` `reply-dst` | prefix or address | [`orig_src`](Self::orig_src) .. |
+/// | `orig-src-port` `orig-dst-port` `reply-src-port` `reply-dst-port` | `PORT` or `FIRST-LAST` | [`orig_src_port`](Self::orig_src_port) .. |
+/// | `icmp-type` `icmp-code` `icmp-id` | number | [`icmp_type`](Self::icmp_type) .. |
+/// | `state` | name | [`tcp_state`](Self::tcp_state) |
+/// | `helper` | name | [`helper`](Self::helper) |
+/// | `nat` | `src`, `dst`, `any` or `none` | [`nat`](Self::nat) |
+/// | `timeout` | seconds: `30..600`, `30..`, `..600` or `60` | [`timeout`](Self::timeout) |
+/// | `id` | number | [`id`](Self::id) |
+///
+/// Numbers are decimal, or hexadecimal after `0x`. In the name of a helper, white space, control
+/// characters and backslashes are written as `\u{..}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
-    family: Option<Family>,
-    zone: Option<Zone>,
-    mark: Option<Mark>,
-    status: Option<(Status, Status)>,
-    protocol: Option<Protocol>,
-    orig: TupleFilter,
-    reply: TupleFilter,
+    pub(crate) family: Option<Family>,
+    pub(crate) zone: Option<Zone>,
+    pub(crate) zone_in: ZoneIn,
+    pub(crate) mark: Option<Mark>,
+    /// Bits that are on, out of a mask that has them all.
+    pub(crate) status: Option<(Status, Status)>,
+    /// Labels that are set, out of a mask that has them all.
+    pub(crate) labels: Option<(Labels, Labels)>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) orig: TupleFilter,
+    pub(crate) reply: TupleFilter,
+    pub(crate) icmp_type: Option<u8>,
+    pub(crate) icmp_code: Option<u8>,
+    pub(crate) icmp_id: Option<u16>,
+    pub(crate) tcp_state: Option<TcpState>,
+    pub(crate) helper: Option<Helper>,
+    pub(crate) nat: Option<NatKind>,
+    pub(crate) timeout: Option<TimeoutRange>,
+    pub(crate) id: Option<u32>,
+}
+
+/// The zones that the packets of each direction are looked up in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct ZoneIn {
+    pub(crate) orig: Option<Zone>,
+    pub(crate) reply: Option<Zone>,
 }
 
 /// The conditions on one direction's tuple.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct TupleFilter {
-    src: Option<IpNet>,
-    dst: Option<IpNet>,
-    src_port: Option<PortRange>,
-    dst_port: Option<PortRange>,
-}
-
-impl TupleFilter {
-    fn is_empty(&self) -> bool {
-        self.src.is_none()
-            && self.dst.is_none()
-            && self.src_port.is_none()
-            && self.dst_port.is_none()
-    }
-
-    fn matches(&self, tuple: &Tuple) -> bool {
-        fn address(net: Option<IpNet>, address: IpAddr) -> bool {
-            net.is_none_or(|net| net.contains(&address))
-        }
-        fn port(range: Option<PortRange>, port: Option<u16>) -> bool {
-            range.is_none_or(|range| port.is_some_and(|port| range.contains(port)))
-        }
-        address(self.src, tuple.src())
-            && address(self.dst, tuple.dst())
-            && port(self.src_port, tuple.src_port())
-            && port(self.dst_port, tuple.dst_port())
-    }
+pub(crate) struct TupleFilter {
+    pub(crate) src: Option<IpNet>,
+    pub(crate) dst: Option<IpNet>,
+    pub(crate) src_port: Option<PortRange>,
+    pub(crate) dst_port: Option<PortRange>,
 }
 
 impl Filter {
@@ -108,6 +151,38 @@ impl Filter {
     #[must_use]
     pub fn zone(mut self, zone: Zone) -> Self {
         self.zone = Some(zone);
+        self
+    }
+
+    /// Whose packets of this direction are looked up in this zone: [`EntryZone::orig`] or
+    /// [`EntryZone::reply`].
+    ///
+    /// An entry that is in zone 5 in both directions is in zone 5 in each. One that is in zone 5 in
+    /// the original direction only is there in zone 5, and in zone 0 in the reply direction. The two
+    /// directions are two conditions; both with one zone mean entries that are in it in both.
+    ///
+    /// ```
+    /// use ctnetlink::{Direction::{Original, Reply}, Entry, EntryZone, Filter, Zone};
+    ///
+    /// # let (a, b) = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
+    /// let five = Zone::new(5);
+    /// let half = Entry::udp(a, b).zone(EntryZone::Orig(five));
+    /// let half = half.timeout(std::time::Duration::from_secs(30)).build()?;
+    /// assert!(Filter::new().zone_in(Original, five).matches(half.entry()));
+    /// assert!(Filter::new().zone_in(Reply, Zone::DEFAULT).matches(half.entry()));
+    /// assert!(!Filter::new().zone_in(Reply, five).matches(half.entry()));
+    /// # Ok::<(), ctnetlink::Error>(())
+    /// ```
+    ///
+    /// [`EntryZone::orig`]: crate::EntryZone::orig
+    /// [`EntryZone::reply`]: crate::EntryZone::reply
+    #[doc(alias = "CTA_TUPLE_ZONE")]
+    #[must_use]
+    pub fn zone_in(mut self, direction: Direction, zone: Zone) -> Self {
+        match direction {
+            Direction::Original => self.zone_in.orig = Some(zone),
+            Direction::Reply => self.zone_in.reply = Some(zone),
+        }
         self
     }
 
@@ -148,7 +223,40 @@ impl Filter {
         Ok(self)
     }
 
+    /// With all of these labels, and perhaps others.
+    ///
+    /// An entry without labels is one of which none is set: the kernel sends them only where one is.
+    /// In events it sends them only when they change ([`Event`](crate::Event)), so there a label
+    /// that must be off may be on.
+    #[doc(alias = "CTA_LABELS")]
+    #[must_use]
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.labels = Some((labels, labels));
+        self
+    }
+
+    /// With these labels, of those in the mask; the labels of the mask that are not in `labels` must
+    /// be off. With [`Labels::ALL`] as the mask: these and no others.
+    ///
+    /// # Errors
+    /// For labels outside of the mask, which no entry could meet.
+    #[doc(alias = "CTA_LABELS_MASK")]
+    pub fn labels_masked(mut self, labels: Labels, mask: Labels) -> Result<Self> {
+        let beyond = Labels::from_bits(labels.bits() & !mask.bits());
+        if !beyond.is_empty() {
+            return Err(Error::invalid(
+                "label filter",
+                format!("{labels}/{mask}"),
+                format!("{beyond} is outside of the mask"),
+                "labels within the mask",
+            ));
+        }
+        self.labels = Some((labels, mask));
+        Ok(self)
+    }
+
     /// Of this protocol.
+    #[doc(alias = "CTA_PROTO_NUM")]
     #[must_use]
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
@@ -211,228 +319,90 @@ impl Filter {
         self
     }
 
+    /// ICMP or `ICMPv6` with this type in the original direction: 8 is an echo request of ICMP, 128
+    /// one of `ICMPv6`. [`Filter::protocol`] says which of the two is meant.
+    #[doc(alias = "CTA_PROTO_ICMP_TYPE")]
+    #[doc(alias = "CTA_PROTO_ICMPV6_TYPE")]
+    #[must_use]
+    pub fn icmp_type(mut self, kind: u8) -> Self {
+        self.icmp_type = Some(kind);
+        self
+    }
+
+    /// ICMP or `ICMPv6` with this code in the original direction.
+    #[doc(alias = "CTA_PROTO_ICMP_CODE")]
+    #[doc(alias = "CTA_PROTO_ICMPV6_CODE")]
+    #[must_use]
+    pub fn icmp_code(mut self, code: u8) -> Self {
+        self.icmp_code = Some(code);
+        self
+    }
+
+    /// ICMP or `ICMPv6` with this identifier in the original direction.
+    #[doc(alias = "CTA_PROTO_ICMP_ID")]
+    #[doc(alias = "CTA_PROTO_ICMPV6_ID")]
+    #[must_use]
+    pub fn icmp_id(mut self, id: u16) -> Self {
+        self.icmp_id = Some(id);
+        self
+    }
+
+    /// TCP in this state. The states of SCTP and DCCP, which have the same names, do not meet it.
+    #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
+    #[must_use]
+    pub fn tcp_state(mut self, state: TcpState) -> Self {
+        self.tcp_state = Some(state);
+        self
+    }
+
+    /// Followed by this helper.
+    #[doc(alias = "CTA_HELP_NAME")]
+    #[must_use]
+    pub fn helper(mut self, helper: Helper) -> Self {
+        self.helper = Some(helper);
+        self
+    }
+
+    /// Translated, or not. An entry whose status is not known meets no kind, [`NatKind::None`]
+    /// included.
+    #[must_use]
+    pub fn nat(mut self, nat: NatKind) -> Self {
+        self.nat = Some(nat);
+        self
+    }
+
+    /// With so much of the time-out left. Offloaded flows have no time-out, and do not meet it.
+    #[doc(alias = "CTA_TIMEOUT")]
+    #[must_use]
+    pub fn timeout(mut self, range: TimeoutRange) -> Self {
+        self.timeout = Some(range);
+        self
+    }
+
+    /// With this id: [`Entry::id`](crate::Entry::id) says what it tells apart.
+    #[doc(alias = "CTA_ID")]
+    #[must_use]
+    pub fn id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
     /// The zone that is asked for, for traces.
     pub(crate) fn zone_condition(&self) -> Option<Zone> {
         self.zone
     }
-
-    /// Whether the entry meets every condition.
-    #[must_use]
-    pub fn matches(&self, entry: &Entry) -> bool {
-        // An owned entry has everything at hand, so nothing can be damaged.
-        self.check(entry).unwrap_or(false)
-    }
-
-    /// Whether a borrowed entry meets every condition. Only the fields that conditions ask about
-    /// are decoded.
-    ///
-    /// # Errors
-    /// When one of those is damaged.
-    pub fn matches_ref(&self, entry: &EntryRef<'_>) -> Result<bool> {
-        self.try_matches_ref(entry)
-            .map_err(|malformed| malformed.error(crate::error::Operation::List))
-    }
-
-    #[inline]
-    pub(crate) fn try_matches_ref(&self, entry: &EntryRef<'_>) -> Result<bool, Malformed> {
-        self.check(entry)
-    }
-
-    /// The one place that decides. Cheap conditions first.
-    #[inline]
-    fn check(&self, entry: &impl Fields) -> Result<bool, Malformed> {
-        if let Some(zone) = self.zone {
-            if entry.zone()?.zone() != zone {
-                return Ok(false);
-            }
-        }
-        if let Some(mark) = self.mark {
-            if entry.mark()?.is_none_or(|value| !mark.matches(value)) {
-                return Ok(false);
-            }
-        }
-        if let Some((status, mask)) = self.status {
-            let met = |value: Status| value.intersection(mask) == status;
-            if !entry.status()?.is_some_and(met) {
-                return Ok(false);
-            }
-        }
-        if self.family.is_some() || self.protocol.is_some() || !self.orig.is_empty() {
-            let orig = entry.tuple(Direction::Original)?;
-            if self.family.is_some_and(|family| orig.family() != family)
-                || self
-                    .protocol
-                    .is_some_and(|protocol| orig.protocol() != protocol)
-                || !self.orig.matches(&orig)
-            {
-                return Ok(false);
-            }
-        }
-        if !self.reply.is_empty() && !self.reply.matches(&entry.tuple(Direction::Reply)?) {
-            return Ok(false);
-        }
-        Ok(true)
-    }
 }
 
-/// What a filter asks an entry, owned or borrowed.
-trait Fields {
-    fn zone(&self) -> Result<EntryZone, Malformed>;
-    fn mark(&self) -> Result<Option<u32>, Malformed>;
-    fn status(&self) -> Result<Option<Status>, Malformed>;
-    fn tuple(&self, direction: Direction) -> Result<Tuple, Malformed>;
-}
-
-impl Fields for Entry {
-    fn zone(&self) -> Result<EntryZone, Malformed> {
-        Ok(self.zone)
+/// A number in text: digits, or hexadecimal ones after `0x`, without a sign.
+fn number<N: TryFrom<u64>>(text: &str) -> Option<N> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    // The library's parsers take a plus sign.
+    if digits.starts_with('+') {
+        return None;
     }
-
-    fn mark(&self) -> Result<Option<u32>, Malformed> {
-        Ok(self.mark)
-    }
-
-    fn status(&self) -> Result<Option<Status>, Malformed> {
-        Ok(self.status)
-    }
-
-    fn tuple(&self, direction: Direction) -> Result<Tuple, Malformed> {
-        Ok(match direction {
-            Direction::Original => self.orig,
-            Direction::Reply => self.reply,
-        })
-    }
-}
-
-impl Fields for EntryRef<'_> {
-    fn zone(&self) -> Result<EntryZone, Malformed> {
-        self.try_zone()
-    }
-
-    fn mark(&self) -> Result<Option<u32>, Malformed> {
-        self.try_mark()
-    }
-
-    fn status(&self) -> Result<Option<Status>, Malformed> {
-        self.try_status()
-    }
-
-    fn tuple(&self, direction: Direction) -> Result<Tuple, Malformed> {
-        match direction {
-            Direction::Original => self.try_orig(),
-            Direction::Reply => self.try_reply(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINE: &str = "tcp 6 600 ESTABLISHED src=10.0.0.1 dst=192.0.2.1 sport=40000 dport=80 \
-                        src=10.9.9.9 dst=10.0.0.1 sport=8080 dport=40000 [ASSURED] mark=257 zone=5";
-    const ECHO: &str = "icmpv6 58 30 src=fe80::1 dst=fe80::2 type=128 code=0 id=9 [UNREPLIED] \
-                        src=fe80::2 dst=fe80::1 type=129 code=0 id=9";
-
-    fn entry(line: &str) -> Entry {
-        line.parse().unwrap()
-    }
-
-    fn net(text: &str) -> IpNet {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn every_condition_selects_and_rejects() {
-        let web = entry(LINE);
-        let new = Filter::new;
-        let meets = [
-            new(),
-            new().family(Family::Ipv4),
-            new().zone(Zone::new(5)),
-            new().mark(257),
-            new().mark(Mark::masked(0x100, 0xff00).unwrap()),
-            new().status(Status::ASSURED),
-            new()
-                .status_masked(Status::ASSURED, Status::ASSURED | Status::DYING)
-                .unwrap(),
-            new().protocol(Protocol::TCP),
-            new().orig_src(net("10.0.0.0/30")),
-            new().orig_dst(net("192.0.2.1/32")),
-            new().reply_src(net("10.9.0.0/16")),
-            new().reply_dst(net("10.0.0.1/32")),
-            new().orig_src_port(40000),
-            new().orig_dst_port(PortRange::new(1, 100).unwrap()),
-            new().reply_src_port(8080),
-            new().reply_dst_port(40000),
-        ];
-        for filter in meets {
-            assert!(filter.matches(&web), "{filter:?}");
-        }
-        let fails = [
-            new().family(Family::Ipv6),
-            new().zone(Zone::DEFAULT),
-            new().zone(Zone::new(6)),
-            new().mark(1),
-            new().mark(Mark::masked(0x200, 0xff00).unwrap()),
-            new().status(Status::DYING),
-            new()
-                .status_masked(Status::empty(), Status::ASSURED)
-                .unwrap(),
-            new().protocol(Protocol::UDP),
-            new().orig_src(net("10.0.0.2/32")),
-            new().orig_src(net("0.0.0.0/32")),
-            new().orig_src(net("::/0")),
-            new().orig_dst(net("10.9.9.9/32")),
-            new().reply_src(net("192.0.2.1/32")),
-            new().reply_dst(net("10.0.0.2/32")),
-            new().orig_src_port(80),
-            new().orig_dst_port(8080),
-            new().reply_src_port(80),
-            new().reply_dst_port(80),
-        ];
-        for filter in fails {
-            assert!(!filter.matches(&web), "{filter:?}");
-        }
-    }
-
-    #[test]
-    fn what_an_entry_lacks_it_does_not_meet() {
-        let echo = entry(ECHO);
-        assert!(Filter::new().zone(Zone::DEFAULT).matches(&echo));
-        assert!(!Filter::new().orig_dst_port(PortRange::ANY).matches(&echo));
-        assert!(!Filter::new().mark(0).matches(&echo)); // the line says nothing of a mark
-        assert!(
-            Filter::new()
-                .status_masked(Status::empty(), Status::SEEN_REPLY)
-                .unwrap()
-                .matches(&echo)
-        );
-    }
-
-    #[test]
-    fn a_one_direction_zone_is_its_zone_alone() {
-        let mut one = entry(LINE);
-        for zone in [
-            EntryZone::Orig(Zone::new(9)),
-            EntryZone::Reply(Zone::new(9)),
-        ] {
-            one.zone = zone;
-            assert!(Filter::new().zone(Zone::new(9)).matches(&one));
-            assert!(!Filter::new().zone(Zone::DEFAULT).matches(&one));
-        }
-    }
-
-    #[test]
-    fn empty_is_known() {
-        assert!(Filter::new().is_empty());
-        assert!(!Filter::new().zone(Zone::DEFAULT).is_empty());
-        assert!(!Filter::new().mark(0).is_empty());
-        assert!(!Filter::new().reply_src_port(1).is_empty());
-        assert!(
-            Filter::new()
-                .status_masked(Status::ASSURED, Status::DYING)
-                .is_err()
-        );
-    }
+    let wide = u64::from_str_radix(digits, radix).ok()?;
+    N::try_from(wide).ok()
 }

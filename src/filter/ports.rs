@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
+use super::number;
 use crate::error::{Error, Result};
 
 /// A port, or a range of ports with both ends included. It is never empty.
@@ -12,6 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// assert!(PortRange::from(443).contains(443));
 /// assert!(PortRange::new(1024, 65535)?.contains(40000));
+/// assert_eq!("1024-65535".parse::<PortRange>()?, PortRange::new(1024, 65535)?);
 /// assert!(PortRange::new(2, 1).is_err());
 /// # Ok::<(), ctnetlink::Error>(())
 /// ```
@@ -88,5 +91,23 @@ impl fmt::Display for PortRange {
             write!(f, "-{}", self.last)?;
         }
         Ok(())
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let port = |digits: &str| {
+            number(digits).ok_or_else(|| {
+                let problem = format!("{digits:?} is not a port");
+                let expected = "a port from 0 to 65535, or FIRST-LAST with both included";
+                Error::invalid("port range", text, problem, expected)
+            })
+        };
+        match text.split_once('-') {
+            Some((first, last)) => Self::new(port(first)?, port(last)?),
+            None => port(text).map(Self::from),
+        }
     }
 }

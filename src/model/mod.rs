@@ -61,6 +61,7 @@ pub use stats::{CpuStats, ExpectCpuStats};
 pub use status::Status;
 pub use tcp::{TcpFlagChange, TcpFlags, TcpInfo, TcpState};
 pub use text::{EntryDisplay, Format};
+pub(crate) use text::{Word as EscapedWord, unescape};
 pub(crate) use timeout::seconds;
 pub(crate) use tuple::Addresses;
 pub use tuple::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Tuple};

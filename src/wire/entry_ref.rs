@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use super::Malformed;
 use super::attr::{
-    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_HELP, CTA_ID, CTA_MARK, CTA_PROTOINFO, CTA_STATUS,
-    CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE,
+    CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_HELP, CTA_ID, CTA_LABELS, CTA_MARK, CTA_PROTOINFO,
+    CTA_STATUS, CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_USE, CTA_ZONE,
 };
 use super::path::Path;
 use super::reader::{Attr, Attrs, HEADER, Unknowns, split};
 use super::{counters, protoinfo, rare, tuple};
 use crate::error::{Error, Operation, Result};
 use crate::model::{
-    Addresses, Counters, Entry, EntryZone, Helper, Layer4, ProtoInfo, Protocol, Status, Tuple, Zone,
+    Addresses, Counters, Entry, EntryZone, Helper, Labels, Layer4, ProtoInfo, Protocol, Status,
+    TcpState, Tuple, Zone,
 };
 
 /// Offset of the attributes in a message: after `struct nlmsghdr` and `struct nfgenmsg`.
@@ -293,6 +294,16 @@ impl<'a> EntryRef<'a> {
         self.be32(CTA_MARK)
     }
 
+    #[inline]
+    pub(crate) fn try_timeout(&self) -> Decoded<Option<u32>> {
+        self.be32(CTA_TIMEOUT)
+    }
+
+    #[inline]
+    pub(crate) fn try_id(&self) -> Decoded<Option<u32>> {
+        self.be32(CTA_ID)
+    }
+
     fn try_proto_info(&self) -> Decoded<Option<ProtoInfo>> {
         match self.attr(CTA_PROTOINFO)? {
             Some(attr) => protoinfo::decode(self.attrs().nested(attr), &mut Unknowns::ignored()),
@@ -300,7 +311,26 @@ impl<'a> EntryRef<'a> {
         }
     }
 
-    fn try_helper(&self) -> Decoded<Option<Helper>> {
+    pub(crate) fn try_tcp_state(&self) -> Decoded<Option<TcpState>> {
+        let usual = self.value(CTA_PROTOINFO)?.and_then(protoinfo::usual);
+        let info = match usual {
+            None => self.try_proto_info()?,
+            usual => usual,
+        };
+        Ok(match info {
+            Some(ProtoInfo::Tcp(info)) => info.state,
+            _ => None,
+        })
+    }
+
+    pub(crate) fn try_labels(&self) -> Decoded<Option<Labels>> {
+        match self.attr(CTA_LABELS)? {
+            Some(attr) => rare::labels(&self.attrs(), attr).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn try_helper(&self) -> Decoded<Option<Helper>> {
         match self.attr(CTA_HELP)? {
             Some(attr) => rare::help_name(self.attrs().nested(attr)).map(Some),
             None => Ok(None),
@@ -505,7 +535,7 @@ impl EntryRef<'_> {
     #[doc(alias = "CTA_TIMEOUT")]
     #[inline]
     pub fn timeout(&self) -> Result<Option<Duration>> {
-        let seconds = public(self.be32(CTA_TIMEOUT))?;
+        let seconds = public(self.try_timeout())?;
         Ok(seconds.map(|secs| Duration::from_secs(secs.into())))
     }
 
@@ -520,7 +550,7 @@ impl EntryRef<'_> {
     #[doc(alias = "CTA_ID")]
     #[inline]
     pub fn id(&self) -> Result<Option<u32>> {
-        public(self.be32(CTA_ID))
+        public(self.try_id())
     }
 
     /// The kernel's reference count.
@@ -534,6 +564,18 @@ impl EntryRef<'_> {
     #[doc(alias = "CTA_PROTOINFO")]
     pub fn proto_info(&self) -> Result<Option<ProtoInfo>> {
         public(self.try_proto_info())
+    }
+
+    /// The TCP state.
+    #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
+    pub fn tcp_state(&self) -> Result<Option<TcpState>> {
+        public(self.try_tcp_state())
+    }
+
+    /// Labels. `None` if none is set: the kernel sends them only when one is.
+    #[doc(alias = "CTA_LABELS")]
+    pub fn labels(&self) -> Result<Option<Labels>> {
+        public(self.try_labels())
     }
 
     /// The helper that follows the flow.

@@ -45,6 +45,7 @@ pub fn entry(bytes: &[u8]) {
     let _ = (view.orig(), view.reply(), view.zone(), view.status());
     let _ = (view.mark(), view.timeout(), view.id(), view.use_count());
     let _ = (view.proto_info(), view.helper());
+    let _ = (view.tcp_state(), view.labels());
     let _ = (view.orig_counters(), view.reply_counters());
     let _ = format!("{view:?}");
     let Ok(entry) = view.try_entry() else {

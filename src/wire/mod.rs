@@ -53,7 +53,7 @@ pub(crate) use policy::{
     policy_delete, policy_get, policy_replace,
 };
 #[cfg(test)]
-pub(crate) use report::encode_expectation_report;
+pub(crate) use report::{encode_expectation_report, encode_report};
 pub(crate) use request::{
     Request, cpu_stats_dump, create, create_malformed, delete, dump, expect_cpu_stats_dump, flush,
     get, portless_get, stats_request, update,

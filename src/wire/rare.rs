@@ -67,7 +67,7 @@ pub(super) fn decode(
 }
 
 /// The kernel copies its own words (`unsigned long bits[]`), at most 128 bits of them.
-fn labels(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Labels, Malformed> {
+pub(super) fn labels(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Labels, Malformed> {
     const WORD: usize = size_of::<usize>();
     if attr.value.len() % WORD != 0 || attr.value.len() > 16 {
         return Err(attrs.wrong(attr, "not 128 bits in whole words"));

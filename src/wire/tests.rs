@@ -151,6 +151,9 @@ proptest! {
         let entry = EntryRef::parse(&bytes).unwrap();
         let mut owned = entry.to_entry().unwrap();
         prop_assert_eq!(&owned, new.entry());
+        prop_assert_eq!(entry.tcp_state().unwrap(), owned.tcp_state());
+        prop_assert_eq!(entry.labels().unwrap(), owned.labels());
+        prop_assert_eq!(entry.helper().unwrap(), owned.helper());
         owned.rare = None;
         owned.synproxy = None;
         prop_assert_eq!(fields(&entry), owned);
@@ -178,6 +181,7 @@ proptest! {
         if let Ok(entry) = EntryRef::parse(&bytes) {
             let whole = entry.to_entry();
             let _ = (entry.orig(), entry.reply(), entry.zone(), entry.status(), entry.mark());
+            let _ = (entry.tcp_state(), entry.labels(), entry.helper());
             let _ = (entry.proto_info(), entry.orig_counters(), format!("{entry:?}"));
             if let Ok(entry) = whole {
                 let _ = (entry.to_string().parse::<Entry>(), entry.to_new());

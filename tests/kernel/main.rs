@@ -14,6 +14,7 @@ mod batch;
 mod errors;
 mod events;
 mod expect;
+mod filters;
 mod handle;
 mod interop;
 #[cfg(feature = "serde")]

@@ -274,7 +274,7 @@ impl fmt::Display for Address {
 
 /// A name that somebody chose, as a word of a line: what would end the word or the line, or steer a
 /// terminal, is written as `\u{..}`, and so is the backslash.
-pub(super) struct Word<'a>(pub(super) &'a str);
+pub(crate) struct Word<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -290,7 +290,7 @@ impl fmt::Display for Word<'_> {
 }
 
 /// The name that [`Word`] wrote. What is no escape is taken as it is, for conntrack(8) writes none.
-fn unescape(word: &str) -> String {
+pub(crate) fn unescape(word: &str) -> String {
     let mut name = String::with_capacity(word.len());
     let mut rest = word;
     while let Some((before, after)) = rest.split_once("\\u{") {
