@@ -33,6 +33,16 @@
 //! What is wrong with an input is said before anything is sent ([`Error::is_invalid_input`]); what
 //! the kernel refused, with its errno, its own words and a predicate to decide by ([`Error`]).
 //! Every conversation is a [`tracing`] span.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `interop`: an [`Entry`] converts from and to netlink-packet-netfilter's `ConntrackMessage`.
+//! - `serde`: values, filters and events implement `Serialize` and `Deserialize` in a form with
+//!   documented names that stay (`docs/json.md`). What is read is checked as the constructors check.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod conntrack;
 mod error;
@@ -76,4 +86,7 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[cfg(feature = "serde")]
+    #[doc = include_str!("../docs/json.md")]
+    struct Json;
 }

@@ -35,6 +35,10 @@ NEEDED
 if ! echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null; then
     missing+=(gcc libc6-dev)
 fi
+# libFuzzer is C++; perl is a part of every Debian.
+if ! echo 'int main() { return 0; }' | c++ -x c++ - -o /dev/null 2>/dev/null; then
+    missing+=(g++)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || fail "install these and run again: ${missing[*]}"
     as_root apt-get update -qq
@@ -52,6 +56,14 @@ cargo fmt --check
 
 step "clippy"
 cargo clippy --locked --all-targets --all-features -- -D warnings
+# Each feature alone, and none: what one needs must not come from another.
+cargo clippy --locked --no-default-features -- -D warnings
+features=$(sed -n '/^\[features\]$/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
+[ -n "$features" ] || fail "no features found in Cargo.toml"
+for feature in $features; do
+    echo "feature $feature alone"
+    cargo clippy --locked --no-default-features --features "$feature" -- -D warnings
+done
 
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
@@ -82,7 +94,7 @@ executable() {
 }
 
 step "kernel tests, $(uname -r)"
-kernel=$(executable test --no-run --test kernel) || fail "cannot build the kernel tests"
+kernel=$(executable test --all-features --no-run --test kernel) || fail "cannot build the kernel tests"
 [ -x "$kernel" ] || fail "cannot build the kernel tests"
 if [ "$(id -u)" = 0 ]; then
     "$kernel"
@@ -106,6 +118,9 @@ if [ "$(id -u)" = 0 ]; then
     install -m 755 "$quickstart" "$public/quickstart"
     (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$public/quickstart")
 fi
+
+step "fuzzing, a short run"
+tests/fuzz/run.sh 100000
 
 step "benchmarks build"
 cargo bench --locked --no-run

@@ -1,5 +1,7 @@
 //! Filters: which entries are meant.
 
+#[cfg(feature = "serde")]
+mod json;
 mod ports;
 
 use std::net::IpAddr;

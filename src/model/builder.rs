@@ -235,7 +235,7 @@ impl NewEntry {
         &self.entry
     }
 
-    fn check(entry: Entry, nat: Nat) -> Result<Self> {
+    pub(super) fn check(entry: Entry, nat: Nat) -> Result<Self> {
         let refuse =
             |input: String, problem: &'static str, expected: &'static str| -> Result<Self> {
                 Err(Error::invalid("entry", input, problem, expected))

@@ -8,6 +8,8 @@ mod entry;
 mod event;
 mod expect;
 mod helper;
+#[cfg(feature = "serde")]
+pub(crate) mod json;
 mod key;
 mod labels;
 mod mark;

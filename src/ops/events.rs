@@ -84,7 +84,7 @@ impl<'a> EventsBuilder<'a> {
 ///
 /// With `net.netfilter.nf_conntrack_events = 2` (the default since Linux 5.19) the kernel keeps what
 /// events need only for entries that are made while somebody listens: entries from before send no
-/// events.
+/// events, and neither do their expectations.
 ///
 /// ```
 /// # use ctnetlink::{Conntrack, Entry, Event}; use std::time::Duration;

@@ -58,7 +58,10 @@ pub fn entry(bytes: &[u8]) {
 fn survives(entry: Entry) {
     // A line says the protocol once, so it cannot tell of two.
     let (orig, reply) = (entry.orig(), entry.reply());
-    if (orig.protocol(), orig.family()) == (reply.protocol(), reply.family()) {
+    let info = entry.proto_info().map(crate::model::ProtoInfo::protocol);
+    if (orig.protocol(), orig.family()) == (reply.protocol(), reply.family())
+        && info.is_none_or(|protocol| protocol == orig.protocol())
+    {
         let line = entry.to_string();
         if let Ok(read) = line.parse::<Entry>() {
             assert_eq!(read.to_string(), line);

@@ -388,13 +388,15 @@ fn masks_and_protocols_come_back() {
 fn expectations_are_heard_of() {
     let ct = open();
     let master = control(Zone::new(5));
-    ct.create(&master).unwrap();
-    let mut events = ct.events().open().unwrap();
     let mut ends = ct
         .events()
         .groups(EventGroups::EXPECT_DESTROY)
         .open()
         .unwrap();
+    // What events need is kept of entries that are made while somebody listens, and what a master
+    // expects is told only where it is kept of the master.
+    ct.create(&master).unwrap();
+    let mut events = ct.events().open().unwrap();
     let new = expect(&master, 20_000).build().unwrap();
     ct.expectations().create(&new).unwrap();
     let made = match events.next_within(SOON).unwrap() {

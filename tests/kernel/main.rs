@@ -16,6 +16,8 @@ mod events;
 mod expect;
 mod handle;
 mod interop;
+#[cfg(feature = "serde")]
+mod json;
 mod line;
 mod netns;
 mod output;

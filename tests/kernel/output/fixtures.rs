@@ -1,10 +1,10 @@
 //! What other kernels sent (`tests/fixtures`), loaded into this one's table.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use ctnetlink::{Entry, EntryRef, EntryZone, NewEntry, Protocol};
+
+use include_dir::{Dir, File, include_dir};
 
 use super::oracle::compare_with_conntrack;
 use super::reserve_labels;
@@ -14,9 +14,12 @@ use crate::support::{LONG, open, set, tracks_dccp};
 const TIMEOUT: u16 = 7;
 const ZONE: u16 = 18;
 
+/// Within the program, which may run where the tree is not.
+static FIXTURES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/tests/fixtures");
+
 /// The attributes of an entry that a kernel reported, if the fixture is one.
-fn reported(path: &Path) -> Option<Vec<u8>> {
-    let text = fs::read_to_string(path).unwrap();
+fn reported(file: &File<'_>) -> Option<Vec<u8>> {
+    let text = file.contents_utf8().unwrap();
     let digits: String = text
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -62,23 +65,14 @@ fn apart(attributes: &[u8], zone: u16) -> Vec<u8> {
 
 /// Those that can be created here, in lots in which no two have the same tuples and zone.
 fn lots() -> Vec<Vec<NewEntry>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut lots: Vec<Vec<NewEntry>> = Vec::new();
     let mut taken = BTreeMap::<String, usize>::new();
     let mut zone = 1000;
     let mut left_out = Vec::new();
-    for kernel in fs::read_dir(&root)
-        .unwrap()
-        .map(|item| item.unwrap().path())
-    {
-        if !kernel.is_dir() {
-            continue;
-        }
-        for path in fs::read_dir(&kernel)
-            .unwrap()
-            .map(|item| item.unwrap().path())
-        {
-            let Some(attributes) = reported(&path) else {
+    for kernel in FIXTURES.dirs() {
+        for file in kernel.files() {
+            let path = file.path();
+            let Some(attributes) = reported(file) else {
                 continue;
             };
             zone += 1;

@@ -1,0 +1,210 @@
+//! docs/json.md is what is done: its examples are read, and its tables have the names of the forms.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::super::form::{Fields, Formed};
+use super::super::*;
+use super::survives;
+
+const DOCUMENT: &str = include_str!("../../../../docs/json.md");
+
+/// A report is written as the example has it.
+fn report<T: Serialize + DeserializeOwned + PartialEq + Debug>(example: &Value) {
+    let value: T = serde_json::from_value(example.clone())
+        .unwrap_or_else(|error| panic!("{error}: {example}"));
+    assert_eq!(&serde_json::to_value(&value).unwrap(), example);
+    survives(&value);
+}
+
+/// An input may leave out more than is left out when it is written.
+fn input<T: Serialize + DeserializeOwned + PartialEq + Debug>(example: &Value) {
+    let value: T = serde_json::from_value(example.clone())
+        .unwrap_or_else(|error| panic!("{error}: {example}"));
+    survives(&value);
+}
+
+#[test]
+fn examples_are_what_they_say() {
+    let mut seen = BTreeSet::new();
+    let mut protocols = BTreeSet::new();
+    for block in DOCUMENT.split("```json ").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let (kind, text) = block.split_once('\n').unwrap();
+        let check = match kind {
+            "Entry" => report::<Entry>,
+            "Expectation" => report::<Expectation>,
+            "TimeoutPolicy" => report::<TimeoutPolicy>,
+            "Event" => report::<Event>,
+            "Health" => report::<Health>,
+            "CpuStats" => report::<CpuStats>,
+            "ExpectCpuStats" => report::<ExpectCpuStats>,
+            "EventGroups" => report::<EventGroups>,
+            "Mark" => report::<Mark>,
+            "NatRange" => report::<NatRange>,
+            "LabelChange" => report::<LabelChange>,
+            "LabelNames" => report::<LabelNames>,
+            "NewEntry" => input::<NewEntry>,
+            "NewExpectation" => input::<NewExpectation>,
+            "NewTimeoutPolicy" => report::<NewTimeoutPolicy>,
+            "Timeouts" => report::<Timeouts>,
+            "Key" => input::<Key>,
+            "ExpectKey" => input::<ExpectKey>,
+            "Update" => input::<Update>,
+            // In the filter's own room.
+            "Filter" => |_: &Value| (),
+            other => panic!("an example of {other}, which is not looked at"),
+        };
+        let examples = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let mut count = 0;
+        for example in examples {
+            let example = example.unwrap_or_else(|error| panic!("{error}: {text}"));
+            check(&example);
+            if kind == "Entry" {
+                protocols.insert(example["protocol"].to_string());
+            }
+            count += 1;
+        }
+        assert!(count > 0, "an empty example of {kind}");
+        seen.insert(kind);
+    }
+    assert_eq!(seen.len(), 20);
+    assert_eq!(protocols.len(), 9, "{protocols:?}");
+}
+
+/// What stands in backticks in a column of the rows below a heading.
+fn names(heading: &str, column: usize, row: &str) -> BTreeSet<String> {
+    let start = format!("\n{heading}\n");
+    let section = DOCUMENT.split_once(&start).unwrap().1;
+    let section = section.split("\n#").next().unwrap();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with(&format!("| {row}")));
+    rows.flat_map(|line| {
+        let cell = line.split('|').nth(column).unwrap();
+        // Values such as `"off"` are no names.
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| !name.contains('"'))
+    })
+    .map(str::to_owned)
+    .collect()
+}
+
+fn fields<T: Formed>() -> BTreeSet<String> {
+    T::Form::NAMES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+#[test]
+fn tables_have_the_names_of_the_fields() {
+    assert_eq!(names("## Entry", 1, "`"), fields::<Entry>());
+    assert_eq!(names("## Tuple", 1, "`"), fields::<Tuple>());
+    assert_eq!(names("### tcp", 1, "`"), fields::<TcpInfo>());
+    assert_eq!(names("### sctp", 1, "`"), fields::<SctpInfo>());
+    assert_eq!(names("### dccp", 1, "`"), fields::<DccpInfo>());
+    assert_eq!(names("## New entry", 1, "`"), fields::<NewEntry>());
+    assert_eq!(names("## Key", 1, "`"), fields::<Key>());
+    assert_eq!(names("## Update", 1, "`"), fields::<Update>());
+    assert_eq!(names("## Expectation", 1, "`"), fields::<Expectation>());
+    assert_eq!(
+        names("## New expectation", 1, "`"),
+        fields::<NewExpectation>()
+    );
+    assert_eq!(
+        names("### Key of an expectation", 1, "`"),
+        fields::<ExpectKey>()
+    );
+    assert_eq!(
+        names("## Time-out policy", 1, "`"),
+        fields::<TimeoutPolicy>()
+    );
+    assert_eq!(
+        names("## New time-out policy", 1, "`"),
+        fields::<NewTimeoutPolicy>()
+    );
+    assert_eq!(names("### Time-outs", 1, "`"), fields::<Timeouts>());
+    let part = |row| names("### Parts of an expectation", 2, row);
+    assert_eq!(part("mask "), fields::<ExpectMask>());
+    assert_eq!(part("translation "), fields::<ExpectNat>());
+    assert_eq!(names("## Event", 2, "`overrun`"), fields::<Overrun>());
+    let part = |row| names("## Parts of an entry", 2, row);
+    assert_eq!(part("counters "), fields::<Counters>());
+    assert_eq!(part("time stamps "), fields::<Timestamps>());
+    assert_eq!(part("sequence adjustment "), fields::<SeqAdjust>());
+    assert_eq!(part("SYN proxy "), fields::<Synproxy>());
+    assert_eq!(part("unknown attribute "), fields::<Unknown>());
+    let figures = |row| names("## Figures", 2, row);
+    assert_eq!(figures("count "), fields::<Count>());
+    assert_eq!(figures("statistics |"), fields::<CpuStats>());
+    assert_eq!(figures("statistics of "), fields::<ExpectCpuStats>());
+    assert_eq!(figures("health "), fields::<Health>());
+}
+
+/// Names of bits and states, in the tables that list them.
+#[test]
+fn tables_have_the_names_of_bits_and_states() {
+    fn named<T>(
+        all: impl IntoIterator<Item = T>,
+        name: impl Fn(T) -> Option<&'static str>,
+    ) -> BTreeSet<String> {
+        all.into_iter()
+            .filter_map(name)
+            .map(str::to_owned)
+            .collect()
+    }
+    let states = |heading| names(heading, 3, "`state`");
+    assert_eq!(
+        states("### tcp"),
+        named(0..=u8::MAX, |n| TcpState::from_raw(n).name())
+    );
+    assert_eq!(
+        states("### sctp"),
+        named(0..=u8::MAX, |n| SctpState::from_raw(n).name())
+    );
+    assert_eq!(
+        states("### dccp"),
+        named(0..=u8::MAX, |n| DccpState::from_raw(n).name())
+    );
+    let status = Status::all().iter_names().map(|(name, _)| name);
+    assert_eq!(names("## Entry", 3, "`status`"), named(status, Some));
+    let flags = ExpectFlags::all().iter_names().map(|(name, _)| name);
+    assert_eq!(names("## Expectation", 3, "`flags`"), named(flags, Some));
+    let flags = ExpectFlags::SETTABLE.iter_names().map(|(name, _)| name);
+    assert_eq!(
+        names("## New expectation", 3, "`flags`"),
+        named(flags, Some)
+    );
+    let flags = TcpFlags::all().iter_names().map(|(name, _)| name);
+    assert_eq!(names("### tcp", 3, "`orig_flags`"), named(flags, Some));
+}
+
+/// The kinds of events are the groups, and the overrun.
+#[test]
+fn tables_have_the_kinds_of_events() {
+    let mut kinds = names("## Event", 1, "`");
+    assert!(kinds.remove("overrun"));
+    let groups = serde_json::to_value(EventGroups::all()).unwrap();
+    let groups: BTreeSet<String> = serde_json::from_value(groups).unwrap();
+    assert_eq!(kinds, groups);
+}
+
+#[test]
+fn tables_have_the_states_of_policies() {
+    for protocol in Timeouts::protocols() {
+        let timeouts = Timeouts::new(protocol).unwrap();
+        let states = timeouts.states().iter().map(|name| (*name).to_owned());
+        assert_eq!(
+            names("### States", 2, &format!("{protocol} |")),
+            states.collect::<BTreeSet<_>>(),
+            "{protocol}"
+        );
+    }
+}

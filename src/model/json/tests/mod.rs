@@ -1,0 +1,287 @@
+//! The documented form: every value survives it, and what is wrong is refused by name.
+
+mod document;
+mod refusals;
+mod values;
+
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::*;
+use values::*;
+
+/// A value is itself again after its text, and after any other way to hold the same data.
+fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> String {
+    let text = serde_json::to_string(value).unwrap();
+    let again: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(&again, value, "{text}");
+    let data = serde_json::to_value(value).unwrap();
+    assert_eq!(&serde_json::from_value::<T>(data).unwrap(), value, "{text}");
+    assert!(
+        !text.contains("null"),
+        "an absent field was written: {text}"
+    );
+    text
+}
+
+proptest! {
+    #[test]
+    fn entries_survive(entry in entry()) {
+        survives(&entry);
+        if let Some(info) = &entry.proto_info {
+            survives(info);
+        }
+        survives(&entry.zone);
+    }
+
+    #[test]
+    fn new_entries_survive(new in new_entry()) {
+        survives(&new);
+        survives(new.entry());
+        survives(&Key::from(&new));
+        survives(&new.entry().orig);
+        survives(&new.entry().layer4());
+        // What a version has that this one lacks is passed over in a report, never in a request.
+        let mut data = serde_json::to_value(new.entry()).unwrap();
+        data["orig"]["later"] = true.into();
+        data["later"] = 7.into();
+        prop_assert_eq!(&serde_json::from_value::<Entry>(data.clone()).unwrap(), new.entry());
+        prop_assert!(serde_json::from_value::<NewEntry>(data).is_err());
+    }
+
+    #[test]
+    fn keys_survive(tuple in tuple(), zone in zone(), id in any::<Option<u32>>(), reply in any::<bool>()) {
+        let key = if reply { Key::reply(tuple) } else { Key::orig(tuple) };
+        survives(&match id {
+            Some(id) => key.zone(zone).with_id(id),
+            None => key.zone(zone),
+        });
+    }
+
+    #[test]
+    fn updates_survive(
+        timeout in proptest::option::of(0..=2_147_483_u64),
+        mark in mark(),
+        status in 0..8_u8,
+        tcp in proptest::option::of(tcp_info()),
+        labels in proptest::option::of(label_change()),
+    ) {
+        let mut update = Update::builder().mark(mark);
+        if let Some(timeout) = timeout {
+            update = update.timeout(std::time::Duration::from_secs(timeout));
+        }
+        if status & 1 != 0 {
+            update = update.seen_reply();
+        }
+        if status & 2 != 0 {
+            update = update.assured();
+        }
+        if status & 4 != 0 {
+            update = update.fixed_timeout();
+        }
+        if let Some(tcp) = tcp {
+            update = update.tcp_info(tcp);
+        }
+        if let Some(labels) = labels {
+            update = update.labels(labels);
+        }
+        survives(&update.build().unwrap());
+    }
+
+    #[test]
+    fn small_values_survive(
+        bits in any::<u32>(),
+        mark in mark(),
+        range in nat_range(),
+        labels in any::<u128>(),
+        change in label_change(),
+        // Of any state, flags and scales, whether the kernel would take them or not.
+        tcp in any_tcp_info(),
+        sctp in sctp_info(),
+        dccp in dccp_info(),
+    ) {
+        survives(&Status::from_bits_retain(bits));
+        survives(&EventGroups::from_bits_retain(bits));
+        survives(&mark);
+        survives(&range);
+        survives(&Labels::from_bits(labels));
+        survives(&change);
+        survives(&tcp);
+        survives(&tcp.orig_flags.unwrap_or(TcpFlagChange::off(TcpFlags::all())));
+        survives(&sctp);
+        survives(&dccp);
+    }
+
+    #[test]
+    fn figures_survive(each in proptest::collection::vec(any::<Option<u64>>(), 13), max in any::<Option<u32>>()) {
+        let stats = CpuStats {
+            cpu: each[0].map(|cpu| cpu.to_le_bytes()[0].into()),
+            found: each[1],
+            invalid: each[2],
+            insert: each[3],
+            insert_failed: each[4],
+            drop: each[5],
+            early_drop: each[6],
+            error: each[7],
+            search_restart: each[8],
+            clash_resolve: each[9],
+            chain_toolong: each[10],
+        };
+        survives(&stats);
+        survives(&ExpectCpuStats { cpu: stats.cpu, met: each[11], create: each[12], delete: each[1] });
+        let count = Count { entries: max.unwrap_or(7), max };
+        survives(&count);
+        let flags = each.iter().map(Option::is_some).collect::<Vec<_>>();
+        survives(&Health {
+            count,
+            stats,
+            accounting: flags[0],
+            timestamps: flags[1],
+            events: match each[2] {
+                None => None,
+                Some(n) if n % 3 == 0 => Some(EventsMode::Off),
+                Some(n) if n % 3 == 1 => Some(EventsMode::On),
+                Some(_) => Some(EventsMode::Auto),
+            },
+            tcp_loose: flags[3],
+        });
+    }
+
+    #[test]
+    fn expectations_survive(expectation in expectation()) {
+        survives(&expectation);
+        survives(&expectation.mask());
+        let nat = expectation.nat();
+        prop_assert!(nat.is_none_or(|nat| survives(&nat).contains("direction")));
+        survives(&expectation.flags().unwrap_or_default());
+        if let Some(helper) = expectation.helper() {
+            survives(&helper);
+        }
+        let mut data = serde_json::to_value(&expectation).unwrap();
+        data["later"] = 7.into();
+        data["mask"]["later"] = 7.into();
+        prop_assert_eq!(serde_json::from_value::<Expectation>(data).unwrap(), expectation);
+    }
+
+    #[test]
+    fn new_expectations_survive(new in new_expectation()) {
+        survives(&new);
+        survives(new.master());
+        survives(&new.key());
+        survives(&new.key().with_id(7));
+        let mut data = serde_json::to_value(&new).unwrap();
+        data["mask"]["later"] = 7.into();
+        prop_assert!(serde_json::from_value::<NewExpectation>(data).is_err());
+    }
+
+    #[test]
+    fn policies_survive(policy in policy(), new in new_policy()) {
+        survives(&policy);
+        survives(&new);
+        survives(new.timeouts());
+        // Of protocols that have time-outs of their own, what is restored is what was reported.
+        if let (Ok(new), Ok(_)) = (policy.to_new(), Timeouts::new(policy.protocol())) {
+            survives(&new);
+        }
+        let mut data = serde_json::to_value(&policy).unwrap();
+        data["timeouts"]["later"] = 7.into();
+        data["timeouts"]["absent"] = serde_json::Value::Null;
+        prop_assert_eq!(&serde_json::from_value::<TimeoutPolicy>(data).unwrap(), &policy);
+        let mut data = serde_json::to_value(&new).unwrap();
+        data["timeouts"]["later"] = 7.into();
+        prop_assert!(serde_json::from_value::<NewTimeoutPolicy>(data).is_err());
+    }
+
+    #[test]
+    fn events_survive(entry in entry(), expectation in expectation(), kind in 0..7_u8, times in any::<u64>()) {
+        let (event, name) = match kind {
+            0 => (Event::New(entry), "new"),
+            1 => (Event::Update(entry), "update"),
+            2 => (Event::Destroy(entry), "destroy"),
+            3 => (Event::ExpectNew(expectation), "expect_new"),
+            4 => (Event::ExpectUpdate(expectation), "expect_update"),
+            5 => (Event::ExpectDestroy(expectation), "expect_destroy"),
+            _ => {
+                let overrun = Overrun { times, received: !times, receive_buffer: 1 << 20 };
+                survives(&overrun);
+                (Event::Overrun(overrun), "overrun")
+            }
+        };
+        let text = survives(&event);
+        // In front, where eyes and simple tools find it.
+        let front = format!("{{\"event\":\"{name}\",");
+        prop_assert!(text.starts_with(&front));
+        // The rest is the entry or the expectation as a list has it.
+        let rest = match (event.entry(), event.expectation()) {
+            (Some(entry), None) => serde_json::to_string(entry).unwrap(),
+            (None, Some(expectation)) => serde_json::to_string(expectation).unwrap(),
+            _ => return Ok(()),
+        };
+        prop_assert_eq!(text.strip_prefix(&front), rest.strip_prefix('{'));
+    }
+}
+
+#[test]
+fn every_number_of_an_open_enumeration_survives() {
+    for number in 0..=u8::MAX {
+        survives(&Protocol::new(number));
+        survives(&TcpState::from_raw(number));
+        survives(&SctpState::from_raw(number));
+        survives(&DccpState::from_raw(number));
+        survives(&DccpRole::from_raw(number));
+        survives(&TcpFlags::from_bits_retain(number));
+    }
+    for zone in 0..=u16::MAX {
+        assert_eq!(survives(&Zone::new(zone)), zone.to_string());
+    }
+    for direction in [Direction::Original, Direction::Reply] {
+        survives(&direction);
+    }
+    survives(&Family::Ipv4);
+    survives(&Family::Ipv6);
+    survives(&Ports { src: 1, dst: 2 });
+    survives(&GreKeys { src: 1, dst: 2 });
+    survives(&Icmp::new(8, 3, 65535).unwrap());
+    survives(&Icmpv6::new(128, 3, 65535).unwrap());
+    survives(&EntryZone::Orig(Zone::DEFAULT));
+    survives(&LabelNames::from_text("0 eth0-in\n127 eth0-out\n").unwrap());
+    survives(&LabelNames::default());
+}
+
+/// As a kernel without the protocol's tracker reports it, or as damaged bytes had it.
+#[test]
+fn what_no_constructor_makes_survives_in_a_report() {
+    for line in [
+        "icmp 1 60 src=::1 dst=::2 type=8 code=0 id=1 src=::2 dst=::1 type=0 code=0 id=1",
+        "icmp 1 60 src=1.1.1.1 dst=1.1.1.2 type=3 code=0 id=1 src=1.1.1.2 dst=1.1.1.1 type=3 code=0 id=1",
+        "tcp 6 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+        "dccp 33 60 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
+    ] {
+        let mut entry: Entry = line.parse().unwrap();
+        let text = survives(&entry);
+        assert!(serde_json::from_str::<NewEntry>(&text).is_err(), "{text}");
+        entry.reply = "udp 17 src=::1 dst=::2 sport=1 dport=2 src=::2 dst=::1 sport=2 dport=1"
+            .parse::<Entry>()
+            .unwrap()
+            .reply;
+        survives(&entry);
+        // It can be deleted, if there are kernels that have such entries.
+        let key = serde_json::to_string(&entry.key()).unwrap();
+        let again = serde_json::from_str::<Key>(&key).ok();
+        assert_eq!(again.is_some(), line.starts_with("dccp"), "{key}");
+    }
+}
+
+/// A number of 64 bits is written as it is.
+#[test]
+fn large_numbers_are_exact() {
+    let counters = Counters {
+        packets: u64::MAX,
+        bytes: (1 << 53) + 1,
+    };
+    let text = "{\"packets\":18446744073709551615,\"bytes\":9007199254740993}";
+    assert_eq!(survives(&counters), text);
+}
