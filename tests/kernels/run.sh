@@ -7,7 +7,7 @@
 # If anything fails, what the tests said follows, and the exit status is 1. All that each kernel's
 # run printed stays in $CTNETLINK_KERNELS/KERNEL/tests.log.
 #
-#   CTNETLINK_JOBS     how many machines run at a time (default: half of the processors)
+#   CTNETLINK_JOBS     how many machines run at a time (default: as many as processors)
 #   CTNETLINK_TESTS    words for the test program, such as the names of the tests to be run
 set -euo pipefail
 fail() { printf 'tests/kernels/run.sh: %s\n' "$*" >&2; exit 1; }
@@ -16,7 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
 store=${CTNETLINK_KERNELS:-$project/target/kernels}
 [ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
-jobs=${CTNETLINK_JOBS:-$((($(nproc) + 1) / 2))}
+jobs=${CTNETLINK_JOBS:-$(nproc)}
 read -ra words <<<"${CTNETLINK_TESTS:-}"
 
 # What the tests call, and the package that has it.
@@ -56,19 +56,26 @@ run() { # KERNEL
     echo "$status" >"$store/$1/tests.status"
 }
 
-# One line for each run that ended; what failed.
+# One line for each run, and what failed. Without CTNETLINK_TESTS nothing may be left out.
 report() { # KERNEL
-    local log=$store/$1/tests.log status
+    local log=$store/$1/tests.log status lines
     status=$(cat "$store/$1/tests.status")
-    tr -d '\r' <"$log" | awk -v kernel="$1" '
+    lines=$(tr -d '\r' <"$log" | awk -v kernel="$1" '
         $1 == "==" && $2 == "version" { kernel = $3 }
         $1 == "==" && $2 == "begin" { user = $3; result = "did not end" }
-        /^test result:/ { result = $4 " passed, " $6 " failed" }
+        /^test result:/ {
+            result = $4 " passed, " $6 " failed"
+            if ($8 + $12 > 0) result = result ", " $8 + $12 " left out"
+        }
         $1 == "==" && $2 == "end" {
             printf "kernel %s as %s: %s, %s s\n", kernel, user, result, $4
             user = ""
         }
-        END { if (user != "") printf "kernel %s as %s: did not end\n", kernel, user }'
+        END { if (user != "") printf "kernel %s as %s: did not end\n", kernel, user }')
+    echo "$lines"
+    if [ ${#words[@]} = 0 ] && [ "$status" = 0 ]; then
+        [ "$(grep -cE ': [1-9][0-9]* passed, 0 failed, [0-9]+ s$' <<<"$lines")" = 2 ] || status=125
+    fi
     [ "$status" != 0 ] || return 0
     printf -- '--- kernel %s: exit status %s\n' "$1" "$status"
     # Whatever is neither a test that passed nor a blank line.
