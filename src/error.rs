@@ -570,7 +570,8 @@ impl Error {
 
     /// The time-out of the entry is fixed (status `FIXED_TIMEOUT`), so it cannot be changed.
     ///
-    /// The kernel says `EPERM` for that as well; the entry's status tells the two apart.
+    /// The kernel says `EPERM` for that as well; the entry's status tells the two apart. Linux 5.10
+    /// does not refuse it: there such a time-out is fixed for packets alone.
     #[must_use]
     pub fn is_fixed_timeout(&self) -> bool {
         matches!(

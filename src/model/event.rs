@@ -39,7 +39,8 @@ pub enum Event {
     New(Entry),
     /// An entry changed.
     Update(Entry),
-    /// An entry ended. With accounting it has its final counters.
+    /// An entry ended. With accounting it has its final counters, and the last state of its
+    /// protocol, though not on Linux 5.10.
     Destroy(Entry),
     /// An expectation was made.
     ExpectNew(Expectation),

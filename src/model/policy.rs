@@ -585,14 +585,16 @@ impl TimeoutPolicy {
         &self.timeouts
     }
 
-    /// The kernel's reference count: 1, and 1 more for each rule that uses the policy.
+    /// The kernel's reference count: 1, and 1 more for each rule that uses the policy. Kernels of the
+    /// second half of 2026 (Debian's 6.1.192, 6.12.117 and 7.3.4) add 2 for a rule, and 1 for each flow.
     #[doc(alias = "CTA_TIMEOUT_USE")]
     #[must_use]
     pub const fn use_count(&self) -> Option<u32> {
         self.use_count
     }
 
-    /// Whether a rule uses the policy, so that it cannot be deleted.
+    /// Whether a rule uses the policy, so that it cannot be deleted. On the newer kernels that
+    /// [`use_count`](Self::use_count) speaks of, whether a rule or a flow uses it, and it can be.
     #[must_use]
     pub fn is_in_use(&self) -> Option<bool> {
         self.use_count.map(|count| count > 1)

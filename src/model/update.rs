@@ -100,7 +100,8 @@ impl UpdateBuilder {
     }
 
     /// Sets `FIXED_TIMEOUT`: packets no longer refresh the time-out, and a later update of it fails
-    /// ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)). The kernel never clears it.
+    /// ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)), though not on Linux 5.10. The
+    /// kernel never clears it.
     pub fn fixed_timeout(mut self) -> Self {
         self.set |= Status::FIXED_TIMEOUT;
         self

@@ -145,8 +145,9 @@ impl<'a> Policies<'a> {
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found), [`is_unsupported`](Error::is_unsupported), and
-    /// [`is_busy`](Error::is_busy) while a rule uses it. Kernels after 6.18 may delete it all the
-    /// same; the rule then goes on with what it has.
+    /// [`is_busy`](Error::is_busy) while a rule uses it, and for a moment after that rule is gone.
+    /// Kernels of the second half of 2026 (Debian's 6.1.192, 6.12.117 and 7.3.4) delete it all the
+    /// same.
     #[doc(alias = "IPCTNL_MSG_TIMEOUT_DELETE")]
     pub fn delete(&self, name: &str) -> Result<()> {
         let name = PolicyName::new(name)?;

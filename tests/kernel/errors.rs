@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ctnetlink::{Conntrack, Errno, Filter, Key, Operation, Status, Update};
 
+use crate::capabilities::Capability;
 use crate::support::{LONG, assert_flows, listed, open, udp};
 
 #[test]
@@ -90,6 +91,7 @@ fn status_that_cannot_be_cleared_is_busy() {
     );
 }
 
+/// Old kernels keep a fixed time-out from packets alone.
 #[test]
 fn a_fixed_time_out_is_told_from_a_missing_capability() {
     let ct = open();
@@ -101,6 +103,18 @@ fn a_fixed_time_out_is_told_from_a_missing_capability() {
         .unwrap();
     ct.update(&flow, &Update::builder().fixed_timeout().build().unwrap())
         .unwrap();
+    if !Capability::FixedTimeoutHolds.is_there() {
+        let left = || ct.get(&flow).unwrap().timeout().unwrap();
+        ct.update(&flow, &minute).unwrap();
+        assert!(left() <= Duration::from_secs(60));
+        ct.upsert(&udp(1).build().unwrap()).unwrap();
+        assert!(left() > Duration::from_secs(60));
+        let batch = ct.update_many([(&flow, minute)]);
+        assert!(batch.is_ok() && left() <= Duration::from_secs(60));
+        let fixed = Status::FIXED_TIMEOUT | Status::CONFIRMED;
+        assert_eq!(ct.get(&flow).unwrap().status(), Some(fixed));
+        return;
+    }
     let error = ct.update(&flow, &minute).unwrap_err();
     assert!(
         error.is_fixed_timeout() && !error.is_permission_denied(),

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use ctnetlink::{
     Conntrack, Direction, Entry, EntryZone, Event, EventGroups, ExpectFlags, ExpectKey, ExpectMask,
-    ExpectNat, Expectation, ExpectationBuilder, Family, Filter, Helper, Key, NewEntry,
+    ExpectNat, Expectation, ExpectationBuilder, Family, Filter, Helper, Key, NatRange, NewEntry,
     NewExpectation, Protocol, TcpState, Tuple, Zone,
 };
 
+use crate::capabilities::Capability;
 use crate::support::{
     LONG, assert_flows, command, listed, open, run, udp, v4, v4_peer, v6, v6_peer,
 };
@@ -288,6 +289,10 @@ fn flags_class_translation_and_function_are_kept_or_refused() {
         .build()
         .unwrap();
     ct.create(&sip).unwrap();
+    // The function is of the module of translation, which is loaded for who translates.
+    let to = NatRange::address("203.0.113.9".parse().unwrap());
+    let translated = udp(7).nat_src(to).build().unwrap();
+    ct.create(&translated).unwrap();
     let media = |port| {
         let tuple = Tuple::udp(v4_peer(0), v4(port)).unwrap();
         NewExpectation::builder(&sip, tuple).helper(Helper::SIP)
@@ -341,9 +346,18 @@ fn flags_class_translation_and_function_are_kept_or_refused() {
     assert!(refused(orphan).is_not_found());
     let plain = udp(1).build().unwrap();
     ct.create(&plain).unwrap();
-    let helpless = refused(NewExpectation::builder(&plain, data(2)));
-    assert!(helpless.is_unsupported(), "{helpless}");
-    assert!(helpless.to_string().contains("no helper"), "{helpless}");
+    let helpless = NewExpectation::builder(&plain, data(2));
+    if Capability::ExpectationsWithoutHelper.is_there() {
+        let helpless = helpless.build().unwrap();
+        ct.expectations().create(&helpless).unwrap();
+        let found = ct.expectations().get(helpless.key()).unwrap();
+        assert_eq!((found.helper(), found.class()), (None, Some(0)));
+        ct.expectations().delete(helpless.key()).unwrap();
+    } else {
+        let helpless = refused(helpless);
+        assert!(helpless.is_unsupported(), "{helpless}");
+        assert!(helpless.to_string().contains("no helper"), "{helpless}");
+    }
     assert_eq!(all(&ct), []);
 }
 

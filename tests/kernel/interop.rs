@@ -1,11 +1,13 @@
 //! Debian's conntrack reads what we create, and we read what it creates, field for field.
 
 use ctnetlink::{
-    Entry, EntryZone, Filter, ProtoInfo, SctpInfo, SctpState, Status, TcpState, Tuple, Zone,
+    Entry, EntryZone, Filter, ProtoInfo, Protocol, SctpInfo, SctpState, Status, TcpState, Tuple,
+    Zone,
 };
 
 use crate::support::{
-    LONG, assert_flows, every_protocol, listed, open, run, set, tracks_dccp, udp, v4, v4_peer,
+    LONG, assert_flows, every_protocol, listed, open, run, set, tracks_dccp, tuple_of, udp, v4,
+    v4_peer,
 };
 
 /// A line without its time-out, which runs on between two commands.
@@ -152,11 +154,11 @@ fn we_read_one_direction_zones_of_conntrack() {
         "-p udplite -s fe80::1 -d fe80::2 --sport 1 --dport 2 --orig-zone 9",
         |entry| {
             assert_eq!(entry.zone(), EntryZone::Orig(Zone::new(9)));
-            let tuple = Tuple::udplite(
+            let (from, to) = (
                 "[fe80::1]:1".parse().unwrap(),
                 "[fe80::2]:2".parse().unwrap(),
             );
-            assert_eq!(*entry.orig(), tuple.unwrap());
+            assert_eq!(*entry.orig(), tuple_of(Protocol::UDPLITE, from, to));
         },
     );
     created_by_conntrack(

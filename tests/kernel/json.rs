@@ -161,7 +161,8 @@ fn expectations_are_made_of_their_json_and_again_of_what_is_listed() {
     ct.expectations()
         .delete(from_value::<ExpectKey>(key).unwrap())
         .unwrap();
-    assert_eq!(expectations(&ct), [before[1].clone()]);
+    let left: Vec<_> = expectations(&ct).iter().map(Expectation::id).collect();
+    assert_eq!(left, [before[1].id()]);
 
     // As docs/json.md makes it again.
     let mut again: Value = [

@@ -11,6 +11,7 @@
 )]
 
 mod batch;
+mod capabilities;
 mod errors;
 mod events;
 mod expect;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ctnetlink::{
-    DccpInfo, DccpRole, DccpState, Entry, EntryZone, Filter, GreKeys, Key, ProtoInfo, SctpInfo,
-    SctpState, Status, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Update, Zone,
+    DccpInfo, DccpRole, DccpState, Entry, EntryZone, Filter, GreKeys, Key, ProtoInfo, Protocol,
+    SctpInfo, SctpState, Status, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Update, Zone,
 };
 
 use crate::support::{
-    LONG, assert_flows, every_protocol, flows, listed, open, tracks_dccp, v4, v4_peer, v6, v6_peer,
+    LONG, assert_flows, every_protocol, flows, listed, open, tracks, v4, v4_peer, v6, v6_peer,
 };
 
 #[test]
@@ -98,35 +98,45 @@ fn every_operation_for_every_protocol() {
     }
 }
 
-/// A kernel that does not track DCCP would drop the ports silently, so that the entry would stand
-/// for every DCCP flow between the two hosts.
+/// A kernel that does not track a protocol would drop the ports silently, so that the entry would
+/// stand for every such flow between the two hosts.
 #[test]
 fn ports_that_the_kernel_would_drop_are_refused() {
     let ct = open();
+    let lite = Entry::udplite(v4(1), v4_peer(2)).timeout(LONG);
     let call = Entry::dccp(v4(1), v4_peer(2))
         .dccp_info(DccpInfo::new(DccpState::Open, DccpRole::Client))
         .timeout(LONG)
         .build()
         .unwrap();
     let bystander = crate::support::udp(1).build().unwrap();
-    if tracks_dccp() {
-        ct.create(&call).unwrap();
-        let found = ct.get(&call).unwrap();
-        let Some(ProtoInfo::Dccp(info)) = found.proto_info() else {
-            panic!("{found}");
-        };
-        assert_eq!(info.state, DccpState::Open);
-        assert_eq!(info.role, Some(DccpRole::Client));
-        return;
+    ct.create(&bystander).unwrap();
+    for new in [call, lite.build().unwrap()] {
+        let protocol = new.entry().protocol();
+        if tracks(protocol) {
+            ct.create(&new).unwrap();
+            let found = ct.get(&new).unwrap();
+            assert_eq!(found.orig(), new.entry().orig());
+            if let Some(ProtoInfo::Dccp(info)) = found.proto_info() {
+                assert_eq!(info.state, DccpState::Open);
+                assert_eq!(info.role, Some(DccpRole::Client));
+            }
+            assert_eq!(found.proto_info().is_some(), protocol == Protocol::DCCP);
+            ct.delete(&new).unwrap();
+            continue;
+        }
+        for refused in [ct.create(&new), ct.upsert(&new)] {
+            let error = refused.unwrap_err();
+            assert!(error.is_unsupported(), "{error}");
+            assert!(error.to_string().contains(&protocol.to_string()), "{error}");
+        }
+        let second = crate::support::udp(2).build().unwrap();
+        let batch = ct.create_many([&new, &second]);
+        assert!(batch.results()[0].as_ref().unwrap_err().is_unsupported());
+        assert!(batch.results()[1].is_ok());
+        assert_flows(&listed(&ct, &Filter::new()), [&bystander, &second]);
+        ct.delete(&second).unwrap();
     }
-    for refused in [ct.create(&call), ct.upsert(&call)] {
-        let error = refused.unwrap_err();
-        assert!(error.is_unsupported(), "{error}");
-        assert!(error.to_string().contains("dccp"), "{error}");
-    }
-    let batch = ct.create_many([&call, &bystander]);
-    assert!(batch.results()[0].as_ref().unwrap_err().is_unsupported());
-    assert!(batch.results()[1].is_ok());
     assert_flows(&listed(&ct, &Filter::new()), [&bystander]);
 }
 

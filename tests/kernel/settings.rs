@@ -2,12 +2,20 @@
 
 use ctnetlink::{Conntrack, EventsMode, Filter};
 
+use crate::capabilities::Capability;
 use crate::support::{listed, open, own_namespace, udp};
 
 #[test]
 fn switches_are_set_and_read_and_work() {
     let ct = open();
     let settings = ct.settings();
+    let auto = Capability::AutoEvents.is_there();
+    let first = if auto {
+        EventsMode::Auto
+    } else {
+        EventsMode::On
+    };
+    assert_eq!(settings.events().unwrap(), first);
     for on in [true, false, true] {
         settings.set_accounting(on).unwrap();
         settings.set_timestamps(on).unwrap();
@@ -24,7 +32,7 @@ fn switches_are_set_and_read_and_work() {
     ct.create(&udp(1).build().unwrap()).unwrap();
     let entry = &listed(&ct, &Filter::new())[0];
     assert!(entry.orig_counters().is_some() && entry.timestamps().is_some());
-    for mode in [EventsMode::Off, EventsMode::On] {
+    for mode in [EventsMode::Off, EventsMode::On, first] {
         settings.set_events(mode).unwrap();
         assert_eq!(settings.events().unwrap(), mode);
     }
@@ -50,14 +58,20 @@ fn those_of_the_initial_namespace_say_so() {
 #[test]
 fn a_setting_that_is_not_there_says_so() {
     let ct = open();
-    let there = std::path::Path::new("/proc/sys/net/netfilter/nf_conntrack_helper").exists();
-    match ct.settings().helper_auto_assignment() {
-        Ok(_) => assert!(there),
-        Err(error) => {
-            assert!(!there);
-            assert!(error.is_unsupported(), "{error}");
-            assert!(error.to_string().contains("nf_conntrack_helper"), "{error}");
+    if Capability::AutoHelpers.is_there() {
+        for on in [true, false] {
+            ct.settings().set_helper_auto_assignment(on).unwrap();
+            assert_eq!(ct.settings().helper_auto_assignment().unwrap(), on);
         }
+        return;
+    }
+    for refused in [
+        ct.settings().helper_auto_assignment().map(drop),
+        ct.settings().set_helper_auto_assignment(true),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        assert!(error.to_string().contains("nf_conntrack_helper"), "{error}");
     }
 }
 

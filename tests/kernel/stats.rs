@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use ctnetlink::{Conntrack, CpuStats, ExpectCpuStats};
 
+use crate::capabilities::Capability;
 use crate::support::{open, run};
 
 /// A column of `/proc/net/stat/nf_conntrack`, summed over the CPUs.
@@ -71,6 +72,9 @@ fn counts_are_those_of_proc() {
     ] {
         assert_eq!(ours, Some(proc_sum(column)), "{column}");
     }
+    let counted = Capability::ChainsTooLong.is_there();
+    let refused = counted.then(|| proc_sum("chainlength"));
+    assert_eq!(all.chain_toolong, refused);
 }
 
 #[test]

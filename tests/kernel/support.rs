@@ -1,15 +1,16 @@
 //! A namespace for each test, entries of every protocol, and what the kernel can do.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctnetlink::{
     Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, Filter, GreKeys, Icmp, Icmpv6,
-    NewEntry, Protocol, SctpInfo, SctpState, TcpState,
+    NewEntry, Protocol, SctpInfo, SctpState, TcpState, Tuple,
 };
 use nix::sched::{CloneFlags, unshare};
+
+use crate::capabilities::Capability;
 
 pub(crate) const LONG: Duration = Duration::from_secs(100_000);
 
@@ -46,9 +47,35 @@ pub(crate) fn udp(port: u16) -> EntryBuilder {
     Entry::udp(v4(port), v4_peer(53)).timeout(LONG)
 }
 
-/// Whether this kernel tracks DCCP, by evidence of its own: its sysctls.
+/// Whether this kernel tracks DCCP.
 pub(crate) fn tracks_dccp() -> bool {
-    Path::new("/proc/sys/net/netfilter/nf_conntrack_dccp_timeout_request").exists()
+    Capability::Dccp.is_there()
+}
+
+/// Whether this kernel tracks the protocol by its ports or keys.
+pub(crate) fn tracks(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::DCCP => Capability::Dccp.is_there(),
+        Protocol::UDPLITE => Capability::UdpLite.is_there(),
+        _ => true,
+    }
+}
+
+/// The tuple of UDP-Lite or DCCP as this kernel reports it: of a protocol that it does not track it
+/// has the addresses alone, which is nothing that a user can say but on conntrack's line.
+pub(crate) fn tuple_of(protocol: Protocol, src: SocketAddr, dst: SocketAddr) -> Tuple {
+    let line = |[from, to]: [SocketAddr; 2]| {
+        let ports = format!(" sport={} dport={}", from.port(), to.port());
+        let ports = if tracks(protocol) { &*ports } else { "" };
+        format!("src={} dst={}{ports}", from.ip(), to.ip())
+    };
+    let number = protocol.number();
+    let (orig, reply) = (line([src, dst]), line([dst, src]));
+    let line = format!("{protocol} {number} 1 {orig} {reply} mark=0 use=1");
+    let entry: Entry = line
+        .parse()
+        .unwrap_or_else(|error| panic!("{line}: {error}"));
+    *entry.orig()
 }
 
 /// An entry of each protocol in each family, with the time-out set. `n` tells sets apart.
@@ -57,7 +84,9 @@ pub(crate) fn every_protocol(n: u16) -> Vec<EntryBuilder> {
     for (src, dst) in [(v4(1000 + n), v4_peer(80)), (v6(1000 + n), v6_peer(80))] {
         all.push(Entry::tcp(src, dst).state(TcpState::Established));
         all.push(Entry::udp(src, dst));
-        all.push(Entry::udplite(src, dst));
+        if tracks(Protocol::UDPLITE) {
+            all.push(Entry::udplite(src, dst));
+        }
         all.push(Entry::sctp(src, dst).sctp_info(SctpInfo::new(
             SctpState::Established,
             7,
@@ -156,4 +185,21 @@ pub(crate) fn netfilter_sockets() -> Vec<(u32, u64)> {
         }));
     }
     sockets.into_iter().collect()
+}
+
+/// The same, once there are as many as they should be.
+///
+/// A process that another test starts holds a copy of every descriptor from the fork until it executes
+/// its program, and so keeps what was closed meanwhile.
+#[track_caller]
+pub(crate) fn netfilter_sockets_when(enough: impl Fn(usize) -> bool) -> Vec<(u32, u64)> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let sockets = netfilter_sockets();
+        if enough(sockets.len()) {
+            return sockets;
+        }
+        assert!(Instant::now() < until, "it stays at {sockets:?}");
+        std::thread::yield_now();
+    }
 }

@@ -144,7 +144,7 @@ mkdir -p "$root/$directory"
 
 # Consoles: the kernel's own, the program's output, and a line by which files come back.
 status=0
-timeout "$seconds" qemu-system-x86_64 \
+timeout --foreground "$seconds" qemu-system-x86_64 \
     -nodefaults -no-user-config -display none -no-reboot \
     -machine pc,accel=tcg -cpu max -smp "$cpus" -m "$memory" \
     -kernel "$kernel/vmlinuz" -initrd "$work/initrd" \

@@ -14,7 +14,8 @@ use super::oracle::{AHEAD, LABELS, as_conntrack, start};
 use super::{ZONES, exchange, traffic_is_tracked};
 use crate::support::{every_protocol, open, udp};
 
-const SOON: Duration = Duration::from_secs(10);
+/// Long, for where the processor is emulated and has eight programs to serve.
+const SOON: Duration = Duration::from_secs(60);
 
 /// `conntrack -E`, and its lines one by one.
 struct Listener {
@@ -67,7 +68,7 @@ impl Listener {
     #[track_caller]
     fn next(&self) -> String {
         let line = self.lines.recv_timeout(SOON);
-        let line = line.unwrap_or_else(|_| panic!("{}: no line", self.words));
+        let line = line.unwrap_or_else(|error| panic!("{}: no line: {error}", self.words));
         match line.split_once(" [USERSPACE] portid=") {
             Some((line, _)) => line.to_owned(),
             None => line,

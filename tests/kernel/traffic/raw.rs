@@ -5,7 +5,7 @@ use ctnetlink::{DccpRole, DccpState, Entry, GreKeys, ProtoInfo, Protocol, Status
 use super::packet::{Packet, Wire};
 use super::proc::agreed;
 use super::world::{SIDES, Side, World, at, counters, destroy, new, silence, sysctl, update};
-use crate::support::tracks_dccp;
+use crate::support::{tracks, tracks_dccp, tuple_of};
 
 const TRANSLATED: Status = Status::SRC_NAT
     .union(Status::SRC_NAT_DONE)
@@ -99,6 +99,7 @@ fn packet(side: Side, protocol: u8, payload: Vec<u8>) -> [Packet; 2] {
     [question, answer]
 }
 
+/// Where it is not tracked, it has its number alone.
 #[test]
 fn udplite_has_ports_and_its_own_number() {
     let world = World::new();
@@ -120,12 +121,13 @@ fn udplite_has_ports_and_its_own_number() {
         answer.payload = datagram((ports.1, ports.0));
         question = question.checksummed(6, 8);
         answer = answer.checksummed(6, 8);
+        let tuple = |src, dst| tuple_of(Protocol::UDPLITE, src, dst);
         let talk = Talk {
             question,
             answer,
-            orig: Tuple::udplite(at(side.client, ports.0), at(side.server, ports.1)).unwrap(),
-            reply: Tuple::udplite(at(side.server, ports.1), at(side.back, ports.0)).unwrap(),
-            assured: true,
+            orig: tuple(at(side.client, ports.0), at(side.server, ports.1)),
+            reply: tuple(at(side.server, ports.1), at(side.back, ports.0)),
+            assured: tracks(Protocol::UDPLITE),
         };
         converse(&world, &bystander, &talk, side);
     }

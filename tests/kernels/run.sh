@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Runs all of tests/kernel on other kernels, as root and as an unprivileged user of each.
+#
+#   run.sh [KERNEL...]        as fetch.sh calls them; without any: 5.10 6.1 6.12 newest
+#
+# A line for each run:  kernel 6.1.192 as root: 165 passed, 0 failed, 92 s
+# If anything fails, what the tests said follows, and the exit status is 1. All that each kernel's
+# run printed stays in $CTNETLINK_KERNELS/KERNEL/tests.log.
+#
+#   CTNETLINK_JOBS     how many machines run at a time (default: as many as processors)
+#   CTNETLINK_TESTS    words for the test program, such as the names of the tests to be run
+set -euo pipefail
+fail() { printf 'tests/kernels/run.sh: %s\n' "$*" >&2; exit 1; }
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(cd "$here/../.." && pwd)
+store=${CTNETLINK_KERNELS:-$project/target/kernels}
+[ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
+jobs=${CTNETLINK_JOBS:-$(nproc)}
+read -ra words <<<"${CTNETLINK_TESTS:-}"
+
+# What the tests call, and the package that has it.
+PATH=$PATH:/usr/sbin:/sbin
+"$here/need.sh" conntrack:conntrack nft:nftables ip:iproute2 iptables-nft:iptables \
+    setpriv:util-linux unshare:util-linux qemu-system-x86_64:qemu-system-x86 cpio:cpio \
+    busybox:busybox-static xz:xz-utils zstd:zstd depmod:kmod
+"$here/fetch.sh" "$@"
+
+# Once for all kernels, with the C library of this machine in it. It has a target directory of its
+# own, for the flags would have everything else built anew.
+triple=$(rustc -vV | sed -n 's/^host: //p')
+tests=$(cd "$project" && RUSTFLAGS="-C target-feature=+crt-static" cargo test --locked --no-run \
+    --target "$triple" --target-dir target/static --test kernel --all-features \
+    --message-format=json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+[ -x "$tests" ] || fail "cannot build the kernel tests"
+# Most of it tells a debugger where it is.
+stripped=$(mktemp -d)
+trap 'rm -rf "$stripped"' EXIT
+if ! strip -o "$stripped/kernel" "$tests" 2>/dev/null; then cp "$tests" "$stripped/kernel"; fi
+
+# iptables opens its extensions when it needs them, so no list of libraries has them.
+extensions=()
+for name in libxt_CT libxt_udp libxt_standard; do
+    for file in /usr/lib/*/xtables/$name.so; do
+        [ ! -e "$file" ] || extensions+=(-f "$file")
+    done
+done
+
+run() { # KERNEL
+    local status=0
+    "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$project/tests/fixtures" \
+        -w conntrack -w nft -w ip -w iptables-nft -w setpriv -w unshare "${extensions[@]}" \
+        -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
+        "$1" "$here/suite.sh" ${words[@]+"${words[@]}"} >"$store/$1/tests.log" 2>&1 || status=$?
+    echo "$status" >"$store/$1/tests.status"
+}
+
+# One line for each run, and what failed. Without CTNETLINK_TESTS nothing may be left out.
+report() { # KERNEL
+    local log=$store/$1/tests.log status lines
+    status=$(cat "$store/$1/tests.status")
+    lines=$(tr -d '\r' <"$log" | awk -v kernel="$1" '
+        $1 == "==" && $2 == "version" { kernel = $3 }
+        $1 == "==" && $2 == "begin" { user = $3; result = "did not end" }
+        /^test result:/ {
+            result = $4 " passed, " $6 " failed"
+            if ($8 + $12 > 0) result = result ", " $8 + $12 " left out"
+        }
+        $1 == "==" && $2 == "end" {
+            printf "kernel %s as %s: %s, %s s\n", kernel, user, result, $4
+            user = ""
+        }
+        END { if (user != "") printf "kernel %s as %s: did not end\n", kernel, user }')
+    echo "$lines"
+    if [ ${#words[@]} = 0 ] && [ "$status" = 0 ]; then
+        [ "$(grep -cE ': [1-9][0-9]* passed, 0 failed, [0-9]+ s$' <<<"$lines")" = 2 ] || status=125
+    fi
+    [ "$status" != 0 ] || return 0
+    printf -- '--- kernel %s: exit status %s\n' "$1" "$status"
+    # Whatever is neither a test that passed nor a blank line.
+    tr -d '\r' <"$log" | grep -vE '^test .* \.\.\. ok$|^$' || true
+    return 1
+}
+
+echo "test program: ${tests#"$project"/}"
+failed=0
+for kernel; do
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
+    run "$kernel" &
+done
+wait
+for kernel; do
+    report "$kernel" || failed=1
+done
+exit "$failed"

@@ -1,0 +1,29 @@
+#!/bin/sh
+# What run.sh runs in the machine: the tests of tests/kernel, as root and as an unprivileged user
+# in a user namespace of its own. A line `== ..` begins each run, and one ends it.
+tests=/tests/kernel
+failed=0
+
+# uname says of Debian's kernels which sources they were built from only among other words.
+version=$(uname -v | sed -nE 's/.* Debian ([0-9.]+).*/\1/p')
+echo "== version ${version:-$(uname -r)}"
+
+run() { # USER COMMAND...
+    user=$1
+    shift
+    since=$(cut -d . -f 1 /proc/uptime)
+    echo "== begin $user"
+    "$@" || failed=1
+    echo "== end $user $(($(cut -d . -f 1 /proc/uptime) - since))"
+}
+chmod 755 /tests "$tests"
+# nftables' `ct helper` does not ask for the part of a helper that translates.
+modprobe nf_nat_ftp
+# Every list walks all buckets, which takes most of the time here. A test fills the table, and
+# others need 20000 entries.
+echo 8192 >/proc/sys/net/netfilter/nf_conntrack_buckets
+echo 25000 >/proc/sys/net/netfilter/nf_conntrack_max
+cd /
+run root "$tests" "$@"
+run nobody setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$tests" "$@"
+exit "$failed"
