@@ -131,6 +131,7 @@ step "instructions of the codec"
 cargo bench --locked --bench codec
 
 step "kernel tests on other kernels"
-tests/kernels/run.sh
+# The newest one moves on with the archive: what it lacks is printed, and held only once it is known.
+CTNETLINK_UNKNOWN_KERNEL=1 tests/kernels/run.sh
 
 printf '\nall passed\n'

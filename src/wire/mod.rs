@@ -2,7 +2,8 @@
 //!
 //! The contract: any input gives a value or a [`Malformed`], never a
 //! panic; nothing is allocated in proportion to a length that the input merely claims; every
-//! decoder is linear in its input. An attribute that is not known is kept aside. An attribute of a
+//! decoder is linear in its input. An attribute that is not known is kept aside (the table's fill and the
+//! defaults of time-outs have no place for one). An attribute of a
 //! wrong size fails its message alone, and the error names the attribute's path and offset.
 //!
 //! Attribute numbers are those of `linux/netfilter/nfnetlink_conntrack.h`. Numbers in attributes

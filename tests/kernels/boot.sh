@@ -24,7 +24,7 @@ fail() { printf 'tests/kernels/boot.sh: %s\n' "$*" >&2; exit 125; }
 usage() { printf 'tests/kernels/boot.sh: %s\n' "$*" >&2; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-store=${CTNETLINK_KERNELS:-$here/../../target/kernels}
+store=${CTNETLINK_KERNELS:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ctnetlink-kernels}
 programs=() files=() variables=() out='' directory=/ memory=2048 cpus=2 append='' seconds=900
 while getopts w:f:e:o:d:m:c:a:t: option; do
     case $option in

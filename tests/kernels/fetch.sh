@@ -3,13 +3,13 @@
 #
 #   fetch.sh [VERSION...]     5.10, 6.1, .. or `newest`; without any: 5.10 6.1 6.12 newest
 #
-# Each ends in $CTNETLINK_KERNELS/VERSION (default target/kernels), as `vmlinuz`, `release` (what
+# Each ends in $CTNETLINK_KERNELS/VERSION (default ~/.cache/ctnetlink-kernels, so that every checkout uses the same), as `vmlinuz`, `release` (what
 # uname -r will say) and `modules/`. What is there already is left alone. Root is not needed.
 set -euo pipefail
 fail() { printf 'tests/kernels/fetch.sh: %s\n' "$*" >&2; exit 1; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-store=${CTNETLINK_KERNELS:-$here/../../target/kernels}
+store=${CTNETLINK_KERNELS:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ctnetlink-kernels}
 [ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
 for wanted; do
     [[ $wanted =~ ^([0-9]+\.[0-9]+|newest)$ ]] ||

@@ -14,7 +14,7 @@ fail() { printf 'tests/kernels/run.sh: %s\n' "$*" >&2; exit 1; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
-store=${CTNETLINK_KERNELS:-$project/target/kernels}
+store=${CTNETLINK_KERNELS:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ctnetlink-kernels}
 [ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
 jobs=${CTNETLINK_JOBS:-$(nproc)}
 read -ra words <<<"${CTNETLINK_TESTS:-}"
