@@ -28,10 +28,11 @@ pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<Vec<Ver
     shapes
         .iter()
         .map(|(shape, family)| {
-            let filter = population::filter(*shape, *family);
-            Ok(match first_piece(&filter)? {
-                Err(failure) => Verdict::Refused(failure.errno),
-                Ok(piece) => judge(&all, &piece, &filter),
+            super::worst(population::filters(*shape, *family), |filter| {
+                Ok(match first_piece(filter)? {
+                    Err(failure) => Verdict::Refused(failure.errno),
+                    Ok(piece) => judge(&all, &piece, filter),
+                })
             })
         })
         .collect()

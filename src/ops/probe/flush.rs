@@ -27,21 +27,19 @@ pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<(Vec<Ve
     all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
     let verdicts = shapes
         .iter()
-        .map(|(shape, family)| trial(&session, &all, *shape, *family))
+        .map(|(shape, family)| {
+            super::worst(population::filters(*shape, *family), |filter| {
+                trial(&session, &all, filter)
+            })
+        })
         .collect::<Result<_>>()?;
     Ok((verdicts, features::find(&session)))
 }
 
-fn trial(
-    session: &Session,
-    all: &[NewEntry],
-    shape: FilterShape,
-    family: Option<Family>,
-) -> Result<Verdict> {
-    let filter = population::filter(shape, family);
+fn trial(session: &Session, all: &[NewEntry], filter: &KernelFilter) -> Result<Verdict> {
     let mut link = session.pool.take()?;
     let asked = acknowledged(session, &mut link, Operation::Probe, |datagram| {
-        wire::flush_filtered(datagram, &filter)
+        wire::flush_filtered(datagram, filter)
     });
     let alive = alive(session, &mut link, all)?;
     let gone: Vec<&NewEntry> = all
@@ -56,7 +54,7 @@ fn trial(
             Some(_) => Verdict::Wrong,
             None => return Err(error),
         },
-        Ok(()) => judge(all, &alive, &filter),
+        Ok(()) => judge(all, &alive, filter),
     };
     drop(link);
     ops::create_many(session, gone.into_iter()).into_result()?;
