@@ -91,15 +91,17 @@ impl Filter {
 
     /// Whether what the kernel can be asked about is the whole filter.
     fn is_all_of(&self, kernel: &KernelFilter) -> bool {
-        let said = Self {
+        // A condition that is not named here is not said to the kernel, so it makes a difference.
+        let mut said = Self {
             family: self.family,
             zone: kernel.zone,
             mark: kernel.mark,
             status: kernel.status,
-            protocol: kernel.orig.protocol,
             orig: TupleFilter::only(&kernel.orig),
             reply: TupleFilter::only(&kernel.reply),
+            ..Self::default()
         };
+        said.protocol = kernel.orig.protocol;
         let families = self.orig.families().chain(self.reply.families());
         // A prefix of one address is the same however it is written.
         said.canonical() == self.canonical()
@@ -150,7 +152,7 @@ impl Filter {
     pub(crate) fn for_flush(&self, support: &KernelSupport) -> Option<KernelFilter> {
         let kernel = self.kernel();
         let right = support.flush(kernel.shape(), kernel.family).is_right();
-        (right && self.is_all_of(&kernel)).then_some(kernel)
+        (right && self.is_for_kernel()).then_some(kernel)
     }
 }
 
@@ -179,3 +181,6 @@ fn weight(shape: FilterShape) -> u32 {
     .map(|(_, weight)| weight)
     .sum()
 }
+
+#[cfg(test)]
+mod tests;

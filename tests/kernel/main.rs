@@ -11,6 +11,7 @@
 )]
 
 mod batch;
+mod deleting;
 mod errors;
 mod events;
 mod expect;
