@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,6 @@ use ctnetlink::{
     KernelSupport, Mark, NewEntry, PortRange, Protocol, Status, Tuple, Zone,
 };
 use ipnet::IpNet;
-use nix::sched::{CloneFlags, unshare};
 
 use crate::support::{LONG, assert_flows, listed, open, own_namespace, udp};
 
@@ -75,6 +73,7 @@ fn population() -> Vec<NewEntry> {
                     .reply(*reply)
                     .zone(Zone::new(7))
                     .mark(0x107)
+                    .status(Status::ASSURED | Status::SEEN_REPLY)
                     .timeout(LONG),
             );
             // One field apart, in the target's zone.
@@ -120,15 +119,17 @@ fn population() -> Vec<NewEntry> {
             [10, 0, 0, 2].into(),
             Icmp::echo_request(443),
         )
-        .zone(FIVE)
-        .timeout(LONG),
+        .zone(FIVE),
     );
-    all.push(Entry::sctp(at("10.0.0.1", 1000), at("10.0.0.2", 443)).timeout(LONG));
-    all.push(
-        Entry::other(Protocol::new(200), a, b)
-            .zone(FIVE)
-            .timeout(LONG),
-    );
+    all.push(Entry::sctp(at("10.0.0.1", 1000), at("10.0.0.2", 443)));
+    all.push(Entry::other(Protocol::new(200), a, b).zone(FIVE));
+    for of_another in all.iter_mut().rev().take(3) {
+        *of_another = of_another
+            .clone()
+            .mark(0)
+            .status(Status::SEEN_REPLY)
+            .timeout(LONG);
+    }
     all.into_iter()
         .map(|entry| entry.build().unwrap())
         .collect()
@@ -233,17 +234,22 @@ fn filters() -> Vec<Filter> {
     all
 }
 
-/// Makes what is not there.
-fn fill(ct: &Conntrack, all: &[NewEntry]) {
+/// Makes what is not there, and gives the ids of all.
+fn fill(ct: &Conntrack, all: &[NewEntry]) -> BTreeMap<String, Option<u32>> {
     let batch = ct.create_many(all);
     assert!(batch.failures().all(|(_, error)| error.is_exists()));
-    assert_eq!(listed(ct, &Filter::new()).len(), all.len());
+    let ids = ids(ct);
+    assert_eq!(ids.len(), all.len());
+    ids
 }
 
 fn ids(ct: &Conntrack) -> BTreeMap<String, Option<u32>> {
-    let all = listed(ct, &Filter::new());
+    named(&listed(ct, &Filter::new())).collect()
+}
+
+fn named(entries: &[Entry]) -> impl Iterator<Item = (String, Option<u32>)> {
     let name = |entry: &Entry| format!("{:?} {:?}", entry.orig(), entry.zone());
-    all.iter().map(|entry| (name(entry), entry.id())).collect()
+    entries.iter().map(move |entry| (name(entry), entry.id()))
 }
 
 #[test]
@@ -251,45 +257,39 @@ fn the_target_goes_and_no_bystander_does() {
     let handles = handles();
     let all = population();
     let mut deleting = 0;
-    for filter in filters() {
+    for (place, filter) in filters().into_iter().enumerate() {
         let (targets, stay): (Vec<_>, Vec<_>) =
             all.iter().partition(|new| filter.matches(new.entry()));
         deleting += usize::from(!targets.is_empty());
         let many = targets.len() as u64;
-        let options = [
-            DeleteOptions::new(),
-            DeleteOptions::new().max_deletes(many),
-            DeleteOptions::new().verify(2),
-            DeleteOptions::new().protect([Zone::new(99)]),
+        let new = DeleteOptions::new;
+        let careful = [
+            new().max_deletes(many),
+            new().verify(2),
+            new().protect([Zone::new(99)]),
         ];
-        for (ct, options) in handles
-            .iter()
-            .flat_map(|ct| options.iter().map(move |o| (ct, o)))
-        {
-            fill(ct, &all);
-            let before = ids(ct);
-            assert_flows(&listed(ct, &filter), targets.iter().copied());
-            let deleted = ct.delete_matching_with(&filter, options).unwrap();
-            assert!(deleted.is_clean(), "{filter:?} {deleted:?}");
-            if !deleted.by_kernel() {
-                assert_eq!((deleted.matched, deleted.deleted), (Some(many), Some(many)));
-            }
-            assert_eq!((deleted.already_gone, deleted.busy), (0, 0));
-            assert_flows(&listed(ct, &Filter::new()), stay.iter().copied());
-            // They are not only as before, they are the same.
-            assert!(ids(ct).iter().all(|(name, id)| before[name] == *id));
-        }
         for ct in &handles {
-            fill(ct, &all);
-            let before = ids(ct);
-            let look = ct
-                .delete_matching_with(&filter, &DeleteOptions::new().dry_run())
-                .unwrap();
+            for options in [&new(), &careful[place % 3]] {
+                let before = fill(ct, &all);
+                let deleted = ct.delete_matching_with(&filter, options).unwrap();
+                assert!(deleted.is_clean(), "{filter:?} {deleted:?}");
+                if !deleted.by_kernel() {
+                    assert_eq!((deleted.matched, deleted.deleted), (Some(many), Some(many)));
+                }
+                assert_eq!((deleted.already_gone, deleted.busy), (0, 0));
+                let left = listed(ct, &Filter::new());
+                assert_flows(&left, stay.iter().copied());
+                // They are not only as before, they are the same.
+                assert!(named(&left).all(|(name, id)| before[&name] == id));
+            }
+            let before = fill(ct, &all);
+            assert_flows(&listed(ct, &filter), targets.iter().copied());
+            let look = ct.delete_matching_with(&filter, &new().dry_run()).unwrap();
             assert_eq!((look.matched, look.deleted), (Some(many), Some(0)));
             assert_eq!(look.sample.len() as u64, many.min(10));
             assert!(look.sample.iter().all(|entry| filter.matches(entry)));
             if many > 0 {
-                let fewer = DeleteOptions::new().max_deletes(many - 1);
+                let fewer = new().max_deletes(many - 1);
                 let error = ct.delete_matching_with(&filter, &fewer).unwrap_err();
                 assert!(error.is_too_many(), "{error}");
             }
@@ -322,8 +322,7 @@ fn flushes_of_zones_and_families_take_their_own() {
 fn a_filter_that_means_everything_is_refused() {
     let all = population();
     for ct in handles() {
-        fill(&ct, &all);
-        let before = ids(&ct);
+        let before = fill(&ct, &all);
         for filter in [
             Filter::new(),
             Filter::new().status(Status::empty()),
@@ -534,59 +533,6 @@ fn whoever_takes_a_tuple_meanwhile_survives() {
         survived > 0,
         "the kernel gave every newcomer the old one's id"
     );
-}
-
-/// Run again, this test is a program that loses its rights after it has opened its handles.
-#[test]
-fn without_the_right_nothing_is_deleted_and_it_says_why() {
-    const CHILD: &str = "CTNETLINK_TEST_DELETES_WITHOUT_CAPABILITIES";
-    if std::env::var_os(CHILD).is_some() {
-        let handles = [Conntrack::open().unwrap(), unproven()];
-        // A trial after the loss would prove nothing, and be no test of what was proven.
-        assert_eq!(handles[0].kernel_support().why_not(), None);
-        // In a user namespace of its own it has no rights over the network namespace it is in.
-        unshare(CloneFlags::CLONE_NEWUSER).expect("one thread, and user namespaces are allowed");
-        let filter = Filter::new().zone(FIVE);
-        for ct in handles {
-            let new = DeleteOptions::new;
-            for options in [
-                new(),
-                new().dry_run(),
-                new().verify(2),
-                new().max_deletes(9),
-            ] {
-                let error = ct.delete_matching_with(&filter, &options).unwrap_err();
-                assert!(error.is_permission_denied(), "{error}");
-            }
-            let error = ct.flush_zone(FIVE).unwrap_err();
-            assert!(error.is_permission_denied(), "{error}");
-            let error = ct.flush_family(Family::Ipv4).unwrap_err();
-            assert!(error.is_permission_denied(), "{error}");
-        }
-        return;
-    }
-    let ct = open();
-    let all = population();
-    fill(&ct, &all);
-    let before = ids(&ct);
-    // With one test thread the tests run in the main one, and there is no other.
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "deleting::without_the_right_nothing_is_deleted_and_it_says_why",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
-    assert_eq!(ids(&ct), before);
 }
 
 #[test]

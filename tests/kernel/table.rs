@@ -188,7 +188,9 @@ fn filters_find_exactly_what_they_mean() {
             })
             .unwrap();
         assert_eq!(visited, want.len());
-        assert_eq!(outcome.seen, all.len() as u64);
+        // The kernel leaves out what it was proven to leave out rightly.
+        let seen = usize::try_from(outcome.seen).unwrap();
+        assert!((want.len()..=all.len()).contains(&seen), "{seen}");
     }
     // The filters do tell entries apart: none but the first finds all, one finds none.
     assert_eq!(sizes[0], all.len());

@@ -125,3 +125,40 @@ fn alive(session: &Session, link: &mut Link, all: &[NewEntry]) -> Result<Vec<boo
     }
     Ok(alive)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_flush_did_is_told_apart() {
+        let all = population::entries(OF_EACH_FAMILY);
+        let shape = FilterShape::FAMILY | FilterShape::ZONE | FilterShape::ORIG_SRC;
+        for filter in population::filters(shape, Some(Family::Ipv4)) {
+            let judged = |removed: &dyn Fn(&Entry) -> bool| {
+                let alive: Vec<_> = all.iter().map(|new| !removed(new.entry())).collect();
+                judge(&all, &alive, &filter)
+            };
+            let right = |entry: &Entry| filter.matches(entry);
+            let beside = filter.restricted(!FilterShape::TUPLES);
+            assert_eq!(judged(&right), Verdict::Right);
+            assert_eq!(judged(&|_| true), Verdict::Ignored);
+            assert_eq!(judged(&|entry| beside.matches(entry)), Verdict::Ignored);
+            assert_eq!(judged(&|entry| !right(entry)), Verdict::Inverted);
+            let within = |entry: &Entry| beside.matches(entry) && !right(entry);
+            assert_eq!(judged(&within), Verdict::Inverted);
+            assert_eq!(judged(&|_| false), Verdict::Omits);
+            // One too many or one too few is enough.
+            for odd in &all {
+                let odd = odd.entry();
+                let verdict = if right(odd) {
+                    judged(&|entry| right(entry) && entry.orig() != odd.orig())
+                } else {
+                    judged(&|entry| right(entry) || entry == odd)
+                };
+                let wrong = [Verdict::Wrong, Verdict::Omits][usize::from(right(odd))];
+                assert_eq!(verdict, wrong, "{odd}");
+            }
+        }
+    }
+}
