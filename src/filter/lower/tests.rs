@@ -318,12 +318,9 @@ prop_compose! {
 fn close(filter: &Filter, mut entry: Entry) -> Entry {
     let six = filter.kernel().family == Some(Family::Ipv6);
     let side = |of: &TupleFilter, tuple_: &Tuple| {
-        let address = |net: Option<IpNet>, own: IpAddr| {
-            let n = match net.map_or(own, |net| net.addr()) {
-                IpAddr::V4(address) => address.octets()[3],
-                IpAddr::V6(address) => address.octets()[15],
-            };
-            n
+        let address = |net: Option<IpNet>, own: IpAddr| match net.map_or(own, |net| net.addr()) {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
         };
         let port = |range: Option<PortRange>, own: Option<u16>| {
             range.map_or(own.unwrap_or(0), PortRange::first)

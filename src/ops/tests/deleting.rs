@@ -180,7 +180,11 @@ fn a_kernel_that_is_wrong_costs_a_list_nothing_but_what_it_omits() {
 #[test]
 fn a_flush_is_sent_only_for_what_was_proven_and_is_all_of_the_filter() {
     for filter in filters() {
-        let own = support(&[filter.clone()], Verdict::Unproven, Verdict::Right);
+        let own = support(
+            std::slice::from_ref(&filter),
+            Verdict::Unproven,
+            Verdict::Right,
+        );
         // Whatever else was proven does not do.
         let others: Vec<_> = filters()
             .into_iter()
@@ -206,7 +210,13 @@ fn a_flush_is_sent_only_for_what_was_proven_and_is_all_of_the_filter() {
 #[test]
 fn options_are_not_for_the_kernel() {
     let filter = Filter::new().zone(Zone::new(5));
-    let proven = || support(&[filter.clone()], Verdict::Right, Verdict::Right);
+    let proven = || {
+        support(
+            std::slice::from_ref(&filter),
+            Verdict::Right,
+            Verdict::Right,
+        )
+    };
     let (targets, _) = parted(&filter);
     let many = targets.len() as u64;
     for options in [
@@ -382,7 +392,11 @@ fn a_later_look_that_fails_leaves_what_was_done() {
 #[test]
 fn a_family_is_flushed_with_a_version_that_makes_the_kernel_heed_it() {
     let filter = Filter::new().family(Family::Ipv6);
-    let proven = support(&[filter.clone()], Verdict::Right, Verdict::Right);
+    let proven = support(
+        std::slice::from_ref(&filter),
+        Verdict::Right,
+        Verdict::Right,
+    );
     let fake = Fake::new(Quirk::Nothing, proven, &population());
     assert!(
         delete_matching(fake.session(), &filter, &DeleteOptions::new())
