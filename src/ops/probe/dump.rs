@@ -12,7 +12,7 @@ use crate::model::{Entry, Family, FilterShape, KernelFilter, Verdict};
 use crate::ops;
 use crate::wire::{self, Datagram, EntryRef, FrameKind, frame};
 
-const OF_EACH_FAMILY: u16 = 300;
+const OF_EACH_FAMILY: u16 = 1500;
 /// Fewer are no proof, unless the list came to its end.
 const ENOUGH: usize = 8;
 
