@@ -437,11 +437,12 @@ impl Conntrack {
     ///
     /// Where the kernel was proven to do right by a filter of exactly this kind
     /// ([`KernelSupport`]), it is one request. Else the table is walked, what comes is checked, and
-    /// each entry is deleted by its tuple, zone and id.
+    /// each entry is deleted by its tuple, zone and id: an entry that takes the tuple meanwhile
+    /// survives, one whose mark or status changes between the look and the deletion does not.
     ///
     /// # Errors
-    /// - [`is_invalid_input`](crate::Error::is_invalid_input) for a filter without conditions:
-    ///   flushing everything is a call of its own.
+    /// - [`is_invalid_input`](crate::Error::is_invalid_input) for a filter without conditions, or
+    ///   with none that leaves an entry out: flushing everything is a call of its own.
     /// - When nothing could be done at all. What fails later is in the result.
     ///
     /// ```

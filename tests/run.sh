@@ -98,17 +98,23 @@ step "kernel tests, $(uname -r)"
 [ "$(id -u)" != 0 ] || modprobe -q nf_nat_ftp 2>/dev/null || true
 kernel=$(executable test --all-features --no-run --test kernel) || fail "cannot build the kernel tests"
 [ -x "$kernel" ] || fail "cannot build the kernel tests"
+rights=$(executable test --all-features --no-run --test rights) || fail "cannot build the test of rights"
+[ -x "$rights" ] || fail "cannot build the test of rights"
 if [ "$(id -u)" = 0 ]; then
     "$kernel"
+    "$rights"
     step "kernel tests as an unprivileged user, $(uname -r)"
     # Where that user can read it.
     public=$(mktemp -d)
     trap 'rm -rf "$public"' EXIT
     chmod 755 "$public"
-    install -m 755 "$kernel" "$public/kernel"
-    (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$public/kernel")
+    for program in "$kernel" "$rights"; do
+        install -m 755 "$program" "$public/kernel"
+        (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$public/kernel")
+    done
 else
     unshare -Urn "$kernel"
+    unshare -Urn "$rights"
 fi
 
 step "quickstart"

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Filter, PortRange, TupleFilter};
+use super::{Filter, PortRange, TimeoutRange, TupleFilter};
 use crate::model::{Family, FilterShape, KernelFilter, KernelSupport, KernelTuple, Protocol};
 
 /// A prefix of a single address.
@@ -19,7 +19,10 @@ fn family_of(net: IpNet) -> Family {
 }
 
 impl TupleFilter {
-    fn kernel(&self, protocol: Option<Protocol>) -> KernelTuple {
+    fn kernel(&self, family: Family, protocol: Option<Protocol>) -> KernelTuple {
+        // The kernel refuses an address of another family than the request's, where the answer is
+        // that nothing matches.
+        let address = |net| single(net).filter(|address| Family::of(*address) == family);
         // Of other protocols the kernel compares no ports (`ctnetlink_filter_match_tuple`).
         let ported = matches!(protocol, Some(Protocol::TCP | Protocol::UDP));
         let port = |range: Option<PortRange>| {
@@ -29,8 +32,8 @@ impl TupleFilter {
         };
         let (src_port, dst_port) = (port(self.src_port), port(self.dst_port));
         KernelTuple {
-            src: single(self.src),
-            dst: single(self.dst),
+            src: address(self.src),
+            dst: address(self.dst),
             protocol: protocol.filter(|_| src_port.is_some() || dst_port.is_some()),
             src_port,
             dst_port,
@@ -55,32 +58,42 @@ impl TupleFilter {
 impl Filter {
     /// All that a kernel can be asked about.
     pub(crate) fn kernel(&self) -> KernelFilter {
-        let mut orig = self.orig.kernel(self.protocol);
-        orig.protocol = self.protocol;
-        let reply = self.reply.kernel(self.protocol);
         let implied = || self.orig.families().chain(self.reply.families()).next();
         let family = self.family.or_else(implied);
-        let all = KernelFilter {
+        // Tuples are compared within a family.
+        let (orig, reply) = family.map_or_else(Default::default, |family| {
+            let orig = KernelTuple {
+                protocol: self.protocol,
+                ..self.orig.kernel(family, self.protocol)
+            };
+            (orig, self.reply.kernel(family, self.protocol))
+        });
+        KernelFilter {
             family,
             zone: self.zone,
-            mark: self.mark,
+            mark: self.mark.filter(|mark| mark.mask() != 0),
             status: self.status.filter(|(_, mask)| !mask.is_empty()),
             orig,
             reply,
-        };
-        // Tuples are compared within a family.
-        match family {
-            Some(_) => all,
-            None => KernelFilter {
-                orig: KernelTuple::default(),
-                reply: KernelTuple::default(),
-                ..all
-            },
         }
+    }
+
+    /// Whether every entry that has marks, status and a time-out, so nearly every entry of a
+    /// kernel's, is meant: conditions that look at no bit, or at any time, are none.
+    pub(crate) fn means_everything(&self) -> bool {
+        let conditions = Self {
+            mark: self.mark.filter(|mark| mark.mask() != 0),
+            status: self.status.filter(|(_, mask)| !mask.is_empty()),
+            labels: self.labels.filter(|(_, mask)| !mask.is_empty()),
+            timeout: self.timeout.filter(|range| *range != TimeoutRange::ANY),
+            ..self.clone()
+        };
+        conditions.is_empty()
     }
 
     /// Whether what the kernel can be asked about is the whole filter.
     fn is_all_of(&self, kernel: &KernelFilter) -> bool {
+        // A condition that is not named here is not said to the kernel, so it makes a difference.
         let said = Self {
             family: self.family,
             zone: kernel.zone,
@@ -89,7 +102,6 @@ impl Filter {
             protocol: kernel.orig.protocol,
             orig: TupleFilter::only(&kernel.orig),
             reply: TupleFilter::only(&kernel.reply),
-            // All other conditions are user space's.
             ..Self::default()
         };
         let families = self.orig.families().chain(self.reply.families());
@@ -131,12 +143,18 @@ impl Filter {
         Some(kernel.restricted(best.shape))
     }
 
+    /// Whether some kernel could do all of it.
+    pub(crate) fn is_for_kernel(&self) -> bool {
+        let kernel = self.kernel();
+        !kernel.shape().is_empty() && self.is_all_of(&kernel)
+    }
+
     /// The conditions for a flush: only where the kernel was seen to do right by exactly this shape,
     /// and the shape is the whole filter.
     pub(crate) fn for_flush(&self, support: &KernelSupport) -> Option<KernelFilter> {
         let kernel = self.kernel();
         let right = support.flush(kernel.shape(), kernel.family).is_right();
-        (right && self.is_all_of(&kernel)).then_some(kernel)
+        (right && self.is_for_kernel()).then_some(kernel)
     }
 }
 
@@ -165,3 +183,6 @@ fn weight(shape: FilterShape) -> u32 {
     .map(|(_, weight)| weight)
     .sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,24 +9,15 @@ use crate::error::Error;
 /// Whether a walk of the table saw all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Completeness {
-    /// It came in one piece, within which the kernel cannot lose its place unless somebody resizes
-    /// the hash table in that very moment.
+    /// The kernel went through the table in one go, in which it cannot lose its place unless
+    /// somebody resizes the hash table in that very moment. So it is where little is found.
     Complete,
-    /// It came in several pieces and nobody told of a loss; but the kernel does not notice all of
-    /// them (a resize, an entry that is removed where it stopped).
+    /// The kernel paused, or may have, because there was more to say than goes into one piece.
+    /// Nobody told of a loss, but the kernel does not notice all of them: when the hash table is
+    /// resized in a pause, it goes on at another place.
     Unknown,
     /// The kernel or the socket told of a loss, or the walk broke off.
     Interrupted,
-}
-
-impl Completeness {
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Interrupted, _) | (_, Self::Interrupted) => Self::Interrupted,
-            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
-            _ => Self::Complete,
-        }
-    }
 }
 
 /// `complete`, `unknown`, `interrupted`
@@ -79,7 +70,7 @@ impl DeleteOptions {
     }
 
     /// Leave entries alone that are in one of these zones in either direction, whatever else they
-    /// match.
+    /// match. A filter for one of them is refused.
     pub fn protect(mut self, zones: impl IntoIterator<Item = Zone>) -> Self {
         self.protect.extend(zones);
         self
@@ -106,7 +97,9 @@ pub struct DeleteFailure {
 }
 
 /// What became of a deletion. An entry that matched is in one of: deleted, already gone, busy,
-/// failed, or, where it was only looked for, in none.
+/// failed; in none where it was only looked for, or where the deletion stopped before it. One that
+/// comes back and is deleted again counts again; one that cannot be deleted counts once, however
+/// often it is tried.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[must_use = "it says what was not deleted"]
@@ -119,11 +112,12 @@ pub struct Deleted {
     /// How many had ended by themselves, or by somebody else's doing, before they could be deleted;
     /// also those whose tuple another entry had taken, which was left alone.
     pub already_gone: u64,
-    /// How many the kernel would not delete: offloaded flows.
+    /// How many the kernel would not delete: offloaded flows, on kernels that refuse it. Those pass
+    /// over them in silence where the kernel did it all in one request.
     pub busy: u64,
     /// The rest, by reason.
     pub failed: Vec<DeleteFailure>,
-    /// Whether the table was seen as a whole.
+    /// Whether the table was seen as a whole, in the last look at it.
     pub complete: Completeness,
     /// Whether some still matched in the last look that was allowed: entries come back, or could not
     /// be deleted. Always `false` where nobody looked again.

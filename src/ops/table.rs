@@ -89,11 +89,15 @@ impl Entries {
     }
 }
 
+/// A piece of a dump has room for some 3700 bytes at least (`NLMSG_GOODSIZE`), and no entry takes
+/// more than half of that: after a shorter piece the kernel had come to the end of the table.
+const SHORT: u64 = 1800;
+
 fn completeness(dump: &Dump) -> Completeness {
     let state = dump.state();
     if state.incomplete || !state.ended {
         Completeness::Interrupted
-    } else if state.pieces > 1 {
+    } else if state.pieces > 1 || state.pieces == 1 && state.bytes > SHORT {
         Completeness::Unknown
     } else {
         Completeness::Complete

@@ -12,7 +12,7 @@ use super::attr::{
 };
 use super::request::family;
 use super::writer::{Datagram, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{KernelFilter, KernelTuple};
 use std::net::IpAddr;
 
@@ -32,7 +32,18 @@ pub(crate) fn dump_filtered(datagram: &mut Datagram, filter: &KernelFilter) -> R
 
 /// Removes the entries that the kernel finds to match. Only for what was seen to be right: a kernel
 /// that does not know the filter removes everything.
+///
+/// # Errors
+/// Without a condition it would be a flush of everything.
 pub(crate) fn flush_filtered(datagram: &mut Datagram, filter: &KernelFilter) -> Result<()> {
+    if filter.shape().is_empty() {
+        return Err(Error::invalid(
+            "filter",
+            "",
+            "the kernel can be asked about none of its conditions",
+            "a condition that the kernel knows",
+        ));
+    }
     let kind = ConntrackMessageType::Delete.into();
     let of = filter.family.map_or(NetfilterProtoFamily::Unspec, family);
     datagram.message(kind, 0, of, |w| encode(w, filter))?;

@@ -12,6 +12,7 @@
 
 mod batch;
 mod capabilities;
+mod deleting;
 mod errors;
 mod events;
 mod expect;

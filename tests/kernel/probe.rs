@@ -58,6 +58,35 @@ fn threads() -> usize {
         .count()
 }
 
+/// What a process holds: open files, threads.
+fn held() -> (usize, usize) {
+    let count = |path| fs::read_dir(path).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+/// In a process of its own, where no other test opens sockets or starts threads.
+#[test]
+fn no_file_and_no_thread_is_left_of_a_probe() {
+    const CHILD: &str = "CTNETLINK_TEST_PROBES";
+    if std::env::var_os(CHILD).is_some() {
+        let before = held();
+        assert_eq!(KernelSupport::probe().why_not(), None);
+        assert_eq!(held(), before);
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "probe::no_file_and_no_thread_is_left_of_a_probe"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
 #[test]
 fn nothing_is_left_of_a_probe() {
     let here = fs::read_link("/proc/thread-self/ns/net").unwrap();

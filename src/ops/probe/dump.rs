@@ -12,7 +12,7 @@ use crate::model::{Entry, Family, FilterShape, KernelFilter, Verdict};
 use crate::ops;
 use crate::wire::{self, Datagram, EntryRef, FrameKind, frame};
 
-const OF_EACH_FAMILY: u16 = 300;
+const OF_EACH_FAMILY: u16 = 1500;
 /// Fewer are no proof, unless the list came to its end.
 const ENOUGH: usize = 8;
 
@@ -28,10 +28,11 @@ pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<Vec<Ver
     shapes
         .iter()
         .map(|(shape, family)| {
-            let filter = population::filter(*shape, *family);
-            Ok(match first_piece(&filter)? {
-                Err(failure) => Verdict::Refused(failure.errno),
-                Ok(piece) => judge(&all, &piece, &filter),
+            super::worst(population::filters(*shape, *family), |filter| {
+                Ok(match first_piece(filter)? {
+                    Err(failure) => Verdict::Refused(failure.errno),
+                    Ok(piece) => judge(&all, &piece, filter),
+                })
             })
         })
         .collect()
@@ -89,7 +90,9 @@ fn judge(all: &[Entry], piece: &Piece, filter: &KernelFilter) -> Verdict {
     };
     let fits = |expected: &[u32]| {
         let whole = piece.ids.len() == expected.len();
-        expected.starts_with(&piece.ids) && (whole || !piece.ended && piece.ids.len() >= ENOUGH)
+        !expected.is_empty()
+            && expected.starts_with(&piece.ids)
+            && (whole || !piece.ended && piece.ids.len() >= ENOUGH)
     };
     let matching = wanted(&|entry| filter.matches(entry));
     // A kernel may heed the conditions beside the tuples and get those of the tuples wrong.
@@ -108,5 +111,105 @@ fn judge(all: &[Entry], piece: &Piece, filter: &KernelFilter) -> Verdict {
         Verdict::Omits
     } else {
         Verdict::Wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Operation;
+
+    /// A table with ids, in the order in which it would be walked.
+    fn table() -> Vec<Entry> {
+        let new = population::entries(40);
+        let entries = (1..).zip(&new).map(|(id, new)| {
+            let mut entry = new.entry().clone();
+            entry.id = Some(id * 7919 % 100_003);
+            entry
+        });
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(Entry::id);
+        entries
+    }
+
+    fn piece(all: &[Entry], most: usize, meets: impl Fn(&Entry) -> bool) -> Piece {
+        let ids: Vec<_> = all.iter().filter(|entry| meets(entry)).collect();
+        Piece {
+            ended: most > ids.len(),
+            ids: ids
+                .iter()
+                .take(most)
+                .filter_map(|entry| entry.id())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_a_kernel_did_is_told_apart() {
+        let all = table();
+        let five = FilterShape::FAMILY | FilterShape::ZONE | FilterShape::ORIG_SRC;
+        for filter in population::filters(five, Some(Family::Ipv6)) {
+            let beside = filter.restricted(FilterShape::FAMILY | FilterShape::ZONE);
+            for most in [12, usize::MAX] {
+                let judged = |meets: &dyn Fn(&Entry) -> bool| {
+                    judge(&all, &piece(&all, most, meets), &filter)
+                };
+                let right = |entry: &Entry| filter.matches(entry);
+                assert_eq!(judged(&right), Verdict::Right);
+                assert_eq!(judged(&|_| true), Verdict::Ignored);
+                assert_eq!(judged(&|entry| beside.matches(entry)), Verdict::Ignored);
+                assert_eq!(judged(&|entry| !right(entry)), Verdict::Inverted);
+                let within = |entry: &Entry| beside.matches(entry) && !right(entry);
+                assert_eq!(judged(&within), Verdict::Inverted);
+                let third = |entry: &Entry| entry.id().is_some_and(|id| id % 3 == 0);
+                assert_eq!(
+                    judged(&|entry| right(entry) && !third(entry)),
+                    Verdict::Omits
+                );
+                assert_eq!(judged(&|_| false), Verdict::Omits);
+                assert_eq!(
+                    judged(&|entry| right(entry) || third(entry)),
+                    Verdict::Wrong
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_too_short_is_no_proof() {
+        let all = table();
+        let filter = population::filters(FilterShape::STATUS, None).remove(0);
+        let right = |entry: &Entry| filter.matches(entry);
+        let judged = |most| judge(&all, &piece(&all, most, right), &filter);
+        assert_eq!(judged(ENOUGH), Verdict::Right);
+        assert_eq!(judged(ENOUGH - 1), Verdict::Omits);
+        assert_eq!(judged(0), Verdict::Omits);
+        // A list that ended early left something out, however it began.
+        let mut early = piece(&all, ENOUGH, right);
+        early.ended = true;
+        assert_eq!(judge(&all, &early, &filter), Verdict::Omits);
+        // Entries in another order are not what the walk gives.
+        let mut mixed = piece(&all, ENOUGH, right);
+        mixed.ids.swap(0, 1);
+        assert_eq!(judge(&all, &mixed, &filter), Verdict::Omits);
+    }
+
+    #[test]
+    fn the_worst_verdict_of_a_shape_is_its_verdict() {
+        let shape = FilterShape::FAMILY | FilterShape::ORIG_PROTOCOL | FilterShape::ORIG_DST_PORT;
+        let filters = population::filters(shape, Some(Family::Ipv4));
+        assert_eq!(filters.len(), 2);
+        for bad in &filters {
+            let verdict = super::super::worst(filters.clone(), |filter| {
+                Ok(if filter == bad {
+                    Verdict::Ignored
+                } else {
+                    Verdict::Right
+                })
+            });
+            assert_eq!(verdict.unwrap(), Verdict::Ignored);
+        }
+        let error = super::super::worst(filters, |_| Err(Error::overrun(Operation::Probe)));
+        assert!(error.unwrap_err().is_overrun());
     }
 }

@@ -27,21 +27,19 @@ pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<(Vec<Ve
     all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
     let verdicts = shapes
         .iter()
-        .map(|(shape, family)| trial(&session, &all, *shape, *family))
+        .map(|(shape, family)| {
+            super::worst(population::filters(*shape, *family), |filter| {
+                trial(&session, &all, filter)
+            })
+        })
         .collect::<Result<_>>()?;
     Ok((verdicts, features::find(&session)))
 }
 
-fn trial(
-    session: &Session,
-    all: &[NewEntry],
-    shape: FilterShape,
-    family: Option<Family>,
-) -> Result<Verdict> {
-    let filter = population::filter(shape, family);
+fn trial(session: &Session, all: &[NewEntry], filter: &KernelFilter) -> Result<Verdict> {
     let mut link = session.pool.take()?;
     let asked = acknowledged(session, &mut link, Operation::Probe, |datagram| {
-        wire::flush_filtered(datagram, &filter)
+        wire::flush_filtered(datagram, filter)
     });
     let alive = alive(session, &mut link, all)?;
     let gone: Vec<&NewEntry> = all
@@ -56,7 +54,7 @@ fn trial(
             Some(_) => Verdict::Wrong,
             None => return Err(error),
         },
-        Ok(()) => judge(all, &alive, &filter),
+        Ok(()) => judge(all, &alive, filter),
     };
     drop(link);
     ops::create_many(session, gone.into_iter()).into_result()?;
@@ -126,4 +124,41 @@ fn alive(session: &Session, link: &mut Link, all: &[NewEntry]) -> Result<Vec<boo
         }
     }
     Ok(alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_flush_did_is_told_apart() {
+        let all = population::entries(OF_EACH_FAMILY);
+        let shape = FilterShape::FAMILY | FilterShape::ZONE | FilterShape::ORIG_SRC;
+        for filter in population::filters(shape, Some(Family::Ipv4)) {
+            let judged = |removed: &dyn Fn(&Entry) -> bool| {
+                let alive: Vec<_> = all.iter().map(|new| !removed(new.entry())).collect();
+                judge(&all, &alive, &filter)
+            };
+            let right = |entry: &Entry| filter.matches(entry);
+            let beside = filter.restricted(!FilterShape::TUPLES);
+            assert_eq!(judged(&right), Verdict::Right);
+            assert_eq!(judged(&|_| true), Verdict::Ignored);
+            assert_eq!(judged(&|entry| beside.matches(entry)), Verdict::Ignored);
+            assert_eq!(judged(&|entry| !right(entry)), Verdict::Inverted);
+            let within = |entry: &Entry| beside.matches(entry) && !right(entry);
+            assert_eq!(judged(&within), Verdict::Inverted);
+            assert_eq!(judged(&|_| false), Verdict::Omits);
+            // One too many or one too few is enough.
+            for odd in &all {
+                let odd = odd.entry();
+                let verdict = if right(odd) {
+                    judged(&|entry| right(entry) && entry.orig() != odd.orig())
+                } else {
+                    judged(&|entry| right(entry) || entry == odd)
+                };
+                let wrong = [Verdict::Wrong, Verdict::Omits][usize::from(right(odd))];
+                assert_eq!(verdict, wrong, "{odd}");
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::Session;
 use crate::error::{Error, Operation, Result};
 use crate::link::{Buffers, Namespace, Pool, Target};
-use crate::model::{Family, FilterShape, KernelSupport, Trial, Verdict};
+use crate::model::{Family, FilterShape, KernelFilter, KernelSupport, Trial, Verdict};
 
 /// Enough for any trial; a kernel that takes longer is not worth being asked.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -83,8 +83,8 @@ fn shapes() -> Vec<(FilterShape, Option<Family>)> {
         S::FAMILY | S::ORIG_PROTOCOL,
         S::FAMILY | S::ORIG_PROTOCOL | S::ORIG_SRC_PORT,
         S::FAMILY | S::ORIG_PROTOCOL | S::ORIG_DST_PORT,
-        S::FAMILY | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT,
-        S::FAMILY | S::REPLY_PROTOCOL | S::REPLY_DST_PORT,
+        S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT,
+        S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_DST_PORT,
         S::FAMILY | S::ZONE | S::ORIG_SRC,
         S::FAMILY | S::ORIG_SRC | S::ORIG_PROTOCOL | S::ORIG_DST_PORT,
     ];
@@ -93,6 +93,20 @@ fn shapes() -> Vec<(FilterShape, Option<Family>)> {
         all.extend(of_family.into_iter().map(|shape| (shape, Some(family))));
     }
     all
+}
+
+/// The first verdict that is not right, if there is one.
+fn worst(
+    filters: Vec<KernelFilter>,
+    mut verdict: impl FnMut(&KernelFilter) -> Result<Verdict>,
+) -> Result<Verdict> {
+    for filter in filters {
+        let verdict = verdict(&filter)?;
+        if !verdict.is_right() {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Right)
 }
 
 fn try_out() -> Result<KernelSupport> {

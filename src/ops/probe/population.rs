@@ -34,8 +34,31 @@ fn place(family: Family, number: usize) -> IpAddr {
         .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }
 
-/// The filter of a shape: what about half of the population meets in each condition.
-pub(super) fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
+/// The filters of a shape: of the same conditions, other values that kernels may treat in another
+/// way. The verdict is the worst of theirs.
+pub(super) fn filters(shape: FilterShape, family: Option<Family>) -> Vec<KernelFilter> {
+    let mut all = vec![filter(shape, family)];
+    let other = other(all[0]);
+    if other != all[0] {
+        all.push(other);
+    }
+    all
+}
+
+/// The same with UDP, and with zero where a kernel may take zero for no condition.
+fn other(mut filter: KernelFilter) -> KernelFilter {
+    for protocol in [&mut filter.orig.protocol, &mut filter.reply.protocol] {
+        *protocol = protocol.map(|_| Protocol::UDP);
+    }
+    filter.mark = filter
+        .mark
+        .map(|mark| Mark::masked(0, mark.mask()).unwrap_or(mark));
+    filter.status = filter.status.map(|_| (Status::empty(), Status::ASSURED));
+    filter
+}
+
+/// What a good part of the population meets in each condition.
+fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
     let of = family.unwrap_or(Family::Ipv4);
     let everything = KernelFilter {
         family,
@@ -87,7 +110,8 @@ impl Numbers {
     }
 }
 
-/// This many of each family, the first of each meeting all conditions.
+/// This many of each family. The first two of each meet all conditions, the next two all of the
+/// other values.
 pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
     let mut numbers = Numbers(1);
     let mut all = Vec::new();
@@ -101,9 +125,9 @@ pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
 }
 
 fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
-    let meets_all = n < 2;
+    let (meets_all, meets_other) = (n < 2, n == 2 || n == 3);
     let mut half = |first: usize, protocol: Protocol, common: [u16; 2], own: [u16; 2]| {
-        let mut meets = || meets_all || numbers.coin();
+        let mut meets = || meets_all || meets_other || numbers.coin();
         let (src, dst) = (
             first + usize::from(!meets()),
             first + 2 + usize::from(!meets()),
@@ -112,9 +136,9 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
             src: if meets() { common[0] } else { own[0] + n },
             dst: if meets() { common[1] } else { own[1] + n },
         };
-        if n == 1 {
-            // Meets all but one condition, so that it is not the first again.
-            ports.src = own[0];
+        if n == 1 || n == 3 {
+            // Meets all but one condition, so that it is not the one before again.
+            ports.src = own[0] + n;
         }
         let layer4 = match protocol {
             Protocol::TCP => Layer4::Tcp(ports),
@@ -122,7 +146,7 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
         };
         Tuple::new(place(family, src), place(family, dst), layer4)
     };
-    let protocol = if meets_all || n % 2 == 0 {
+    let protocol = if meets_all || !meets_other && n % 2 == 0 {
         Protocol::TCP
     } else {
         Protocol::UDP
@@ -130,20 +154,24 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
     let orig = half(0, protocol, [1111, 443], [10_000, 20_000])?;
     let reply = half(4, protocol, [8443, 2222], [30_000, 40_000])?;
     let zone = match numbers.bits(3) {
-        _ if meets_all => EntryZone::Both(ZONE),
+        _ if meets_all || meets_other => EntryZone::Both(ZONE),
         0..=3 => EntryZone::Both(ZONE),
         4 | 5 => EntryZone::Both(Zone::DEFAULT),
         6 => EntryZone::Both(Zone::MAX),
         _ => EntryZone::Orig(Zone::new(9)),
     };
-    let mark = match numbers.bits(2) {
+    let mark = match numbers.bits(3) {
         _ if meets_all => 0x0105,
-        0 | 1 => 0x0105,
-        2 => 0x0205,
-        _ => 0x0106,
+        _ if meets_other => 0,
+        0..=2 => 0x0105,
+        3 => 0x0205,
+        4 => 0x0106,
+        5 => 0x0100,
+        _ => 0,
     };
     let status = match numbers.bits(2) {
         _ if meets_all => Status::ASSURED | Status::SEEN_REPLY,
+        _ if meets_other => Status::SEEN_REPLY,
         0 | 1 => Status::ASSURED | Status::SEEN_REPLY,
         2 => Status::SEEN_REPLY,
         _ => Status::ASSURED | Status::FIXED_TIMEOUT,
@@ -164,17 +192,15 @@ mod tests {
     /// Of each shape some meet it and some do not, in each family.
     #[test]
     fn every_condition_divides_the_population() {
-        for of_each in [24, 300] {
+        for of_each in [24, 1500] {
             let all = entries(of_each);
             assert_eq!(all.len(), usize::from(of_each) * 2);
             for (shape, family) in super::super::shapes() {
-                let filter = filter(shape, family);
-                assert_eq!(filter.shape(), shape);
-                let meets = all.iter().filter(|new| filter.matches(new.entry())).count();
-                assert!(
-                    meets > 0 && meets < all.len(),
-                    "{shape} {family:?}: {meets}"
-                );
+                for filter in filters(shape, family) {
+                    assert_eq!(filter.shape(), shape);
+                    let meets = all.iter().filter(|new| filter.matches(new.entry())).count();
+                    assert!(meets > 0 && meets < all.len(), "{filter:?}: {meets}");
+                }
             }
         }
     }

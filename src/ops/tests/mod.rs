@@ -4,8 +4,10 @@
 //! was sent and at which socket. Nothing waits: where the script is at its end, a deadline passes.
 
 mod batch;
+mod deleting;
 mod dump;
 mod expect;
+mod fake;
 mod loss;
 mod policy;
 mod refusal;
