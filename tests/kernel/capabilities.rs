@@ -163,7 +163,9 @@ fn keeps_ports(protocol: &str) -> bool {
     let words = format!("-I -t 1000 -p {protocol} -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2");
     run("conntrack", &words.split(' ').collect::<Vec<_>>());
     let table = fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
-    assert_eq!(table.lines().count(), 1, "{table}");
+    // A walk of the file may show an entry twice while other namespaces' entries come and go.
+    let ours = |line: &str| line.contains("src=10.0.0.1 dst=10.0.0.2 ");
+    assert!(!table.is_empty() && table.lines().all(ours), "{table}");
     table.contains("sport=1 ")
 }
 
