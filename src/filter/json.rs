@@ -204,6 +204,7 @@ impl Part for Prefix {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tests::row_names;
     use super::super::tests::values::filter;
     use super::*;
     use crate::model::json::form::Fields;
@@ -262,16 +263,7 @@ mod tests {
         let section = document.split_once("\n## Filter\n").unwrap().1;
         let section = section.split("\n## ").next().unwrap();
         let rows = section.lines().filter(|line| line.starts_with("| `"));
-        let mut names: Vec<_> = rows
-            .flat_map(|line| {
-                line.split('|')
-                    .nth(1)
-                    .unwrap()
-                    .split('`')
-                    .skip(1)
-                    .step_by(2)
-            })
-            .collect();
+        let mut names: Vec<_> = rows.flat_map(row_names).collect();
         let mut known = FilterForm::NAMES.to_vec();
         names.sort_unstable();
         known.sort_unstable();

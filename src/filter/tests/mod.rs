@@ -10,6 +10,12 @@ use super::*;
 use crate::model::{Entry, EntryZone};
 use crate::wire::{EntryRef, encode_report};
 
+/// What stands in backquotes in the first column of a row of a table.
+pub(super) fn row_names(row: &str) -> impl Iterator<Item = &str> {
+    let column = row.split('|').nth(1).unwrap();
+    column.split('`').skip(1).step_by(2)
+}
+
 /// What the kernel sends of an entry, after the netlink header.
 fn payload(entry: &Entry) -> Vec<u8> {
     [vec![2, 0, 0, 0], encode_report(entry).unwrap()].concat()

@@ -300,30 +300,12 @@ fn the_guide_has_the_words() {
     let section = guide.split_once("\n## Filters\n").unwrap().1;
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
-    let names: Vec<_> = rows
-        .flat_map(|line| {
-            line.split('|')
-                .nth(1)
-                .unwrap()
-                .split('`')
-                .skip(1)
-                .step_by(2)
-        })
-        .collect();
+    let names: Vec<_> = rows.flat_map(row_names).collect();
     assert_eq!(names, Filter::WORDS);
     // And those that a filter's own documentation has.
     let source = include_str!("../mod.rs");
     let rows = source.lines().filter(|line| line.starts_with("/// | `"));
-    let names: Vec<_> = rows
-        .flat_map(|line| {
-            line.split('|')
-                .nth(1)
-                .unwrap()
-                .split('`')
-                .skip(1)
-                .step_by(2)
-        })
-        .collect();
+    let names: Vec<_> = rows.flat_map(row_names).collect();
     for word in Filter::WORDS {
         assert!(names.contains(word), "{word}");
     }
