@@ -421,12 +421,12 @@ impl Error {
     /// The same refusal by the kernel, explained with the table's fill if the table is the reason.
     pub(crate) fn with_table(mut self, count: Count) -> Self {
         if let Repr::Kernel { table, hint, .. } = &mut *self.0 {
-            *table = Some(count);
             if count.is_full() {
                 *hint = Some(
                     "the conntrack table is full: raise net.netfilter.nf_conntrack_max or remove entries",
                 );
             }
+            *table = Some(count);
         }
         self
     }
@@ -528,9 +528,9 @@ impl Error {
 
     /// How full the table was when the kernel refused a new entry with `ENOMEM`.
     #[must_use]
-    pub fn table_count(&self) -> Option<Count> {
+    pub fn table_count(&self) -> Option<&Count> {
         match &*self.0 {
-            Repr::Kernel { table, .. } => *table,
+            Repr::Kernel { table, .. } => table.as_ref(),
             _ => None,
         }
     }
@@ -559,7 +559,7 @@ impl Error {
     /// `ENOMEM` alone is not enough: the kernel says the same when memory is short.
     #[must_use]
     pub fn is_table_full(&self) -> bool {
-        self.table_count().is_some_and(|count| count.is_full())
+        self.table_count().is_some_and(Count::is_full)
     }
 
     /// `CAP_NET_ADMIN` is missing in the namespace (`EPERM`, `EACCES`).
@@ -732,22 +732,20 @@ mod tests {
 
     #[test]
     fn no_memory_is_a_full_table_only_when_it_is_full() {
-        let roomy = Count {
-            entries: 1,
+        let count = |entries| Count {
+            entries,
             max: Some(100),
+            unknown: Vec::new(),
         };
-        let full = Count {
-            entries: 100,
-            max: Some(100),
-        };
+        let (roomy, full) = (count(1), count(100));
         assert!(
             !refusal(Operation::Create, Nix::ENOMEM)
                 .with_table(roomy)
                 .is_table_full()
         );
-        let error = refusal(Operation::Create, Nix::ENOMEM).with_table(full);
+        let error = refusal(Operation::Create, Nix::ENOMEM).with_table(full.clone());
         assert!(error.is_table_full());
-        assert_eq!(error.table_count(), Some(full));
+        assert_eq!(error.table_count(), Some(&full));
         assert!(error.to_string().contains("nf_conntrack_max"), "{error}");
     }
 

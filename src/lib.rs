@@ -58,8 +58,8 @@ pub use filter::{Filter, NatKind, PortRange, TimeoutRange};
 pub use model::{
     Completeness, DccpTimeouts, DeleteFailure, DeleteOptions, Deleted, Features, FilterShape,
     GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, KernelSupport, NewTimeoutPolicy,
-    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, Trial, UdpLiteTimeouts, UdpTimeouts,
-    Verdict,
+    SctpTimeouts, TcpTimeouts, TimeoutDefaults, TimeoutPolicy, Timeouts, Trial, UdpLiteTimeouts,
+    UdpTimeouts, Verdict,
 };
 pub use model::{
     Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,

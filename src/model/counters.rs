@@ -1,5 +1,7 @@
 //! Figures: packets and bytes of a direction, and how full the table is.
 
+use super::Unknown;
+
 /// Packets and bytes of one direction of a flow.
 ///
 /// An entry has them only if `net.netfilter.nf_conntrack_acct` was on when it was made.
@@ -15,13 +17,16 @@ pub struct Counters {
 
 /// How many entries a namespace has, and how many it may have.
 #[doc(alias = "CTA_STATS_GLOBAL_ENTRIES")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Count {
     /// Entries in this namespace, expired ones that are not collected yet included.
     pub entries: u32,
     /// `nf_conntrack_max` (`CTA_STATS_GLOBAL_MAX_ENTRIES`, since Linux 4.18); 0 means no limit.
     #[doc(alias = "CTA_STATS_GLOBAL_MAX_ENTRIES")]
     pub max: Option<u32>,
+    /// Figures that this version of the library does not know.
+    pub unknown: Vec<Unknown>,
 }
 
 impl Count {

@@ -49,7 +49,8 @@ pub use nat::NatRange;
 pub use new_expect::{ExpectationBuilder, NewExpectation};
 pub use policy::{
     DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
-    SctpTimeouts, TcpTimeouts, TimeoutPolicy, Timeouts, UdpLiteTimeouts, UdpTimeouts,
+    SctpTimeouts, TcpTimeouts, TimeoutDefaults, TimeoutPolicy, Timeouts, UdpLiteTimeouts,
+    UdpTimeouts,
 };
 pub(crate) use policy::{PolicyName, unknown, unknown_number};
 pub use protocol::{Family, Protocol};

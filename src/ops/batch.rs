@@ -303,7 +303,7 @@ impl Run<'_> {
             if let Ok(count) = count::ask(self.session, self.link, operation) {
                 for place in full {
                     if let Err(error) = std::mem::replace(&mut self.results[place], Ok(())) {
-                        self.results[place] = Err(error.with_table(count));
+                        self.results[place] = Err(error.with_table(count.clone()));
                     }
                 }
             }

@@ -14,7 +14,9 @@ use super::single::acknowledged;
 use super::trace::{Conversation, converse};
 use crate::error::{Error, Operation, Result};
 use crate::link::{Answer, Dump, Link};
-use crate::model::{NewTimeoutPolicy, PolicyName, Protocol, TimeoutPolicy, Timeouts};
+use crate::model::{
+    NewTimeoutPolicy, PolicyName, Protocol, TimeoutDefaults, TimeoutPolicy, Timeouts,
+};
 use crate::wire::{self, Datagram, Malformed};
 
 /// The time-out policies of the handle's namespace, and the defaults of each protocol.
@@ -42,7 +44,7 @@ use crate::wire::{self, Datagram, Malformed};
 /// assert_eq!(tcp.established(), Some(hour)); // it was not named, so it stays
 ///
 /// policies.set_defaults(UdpTimeouts::new().with_replied(hour)?)?;
-/// assert_eq!(policies.defaults(Protocol::UDP)?.get("replied"), Some(hour));
+/// assert_eq!(policies.defaults(Protocol::UDP)?.timeouts().get("replied"), Some(hour));
 /// policies.delete("web")?;
 /// # Ok(())
 /// # }
@@ -168,7 +170,7 @@ impl<'a> Policies<'a> {
     /// protocol. [`is_invalid_input`](Error::is_invalid_input): the protocol has no time-outs of its
     /// own; those of [`Timeouts::GENERIC`] are its.
     #[doc(alias = "IPCTNL_MSG_TIMEOUT_DEFAULT_GET")]
-    pub fn defaults(&self, protocol: Protocol) -> Result<Timeouts> {
+    pub fn defaults(&self, protocol: Protocol) -> Result<TimeoutDefaults> {
         Timeouts::new(protocol)?;
         self.ask(Operation::Policies, |link| {
             defaults(self.0, link, Operation::Policies, protocol)
@@ -200,7 +202,7 @@ impl<'a> Policies<'a> {
                 wire::defaults_set(datagram, &timeouts)
             })?;
             let kept = defaults(self.0, link, operation, timeouts.protocol())?;
-            compare(&timeouts, &kept)
+            compare(&timeouts, kept.timeouts())
         })
     }
 
@@ -320,7 +322,7 @@ fn defaults(
     link: &mut Link,
     operation: Operation,
     protocol: Protocol,
-) -> Result<Timeouts> {
+) -> Result<TimeoutDefaults> {
     let request = |datagram: &mut Datagram| wire::defaults_get(datagram, protocol);
     look_up(session, link, operation, request, wire::decode_defaults)
 }

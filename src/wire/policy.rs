@@ -15,8 +15,8 @@ use super::reader::{Attr, Attrs};
 use super::writer::{Datagram, Writer};
 use crate::error::Result;
 use crate::model::{
-    Family, NewTimeoutPolicy, PolicyName, Protocol, TimeoutPolicy, Timeouts, Unknown, unknown,
-    unknown_number,
+    Family, NewTimeoutPolicy, PolicyName, Protocol, TimeoutDefaults, TimeoutPolicy, Timeouts,
+    Unknown, unknown, unknown_number,
 };
 
 /// `NFNL_SUBSYS_CTNETLINK_TIMEOUT`
@@ -199,8 +199,13 @@ pub(crate) fn decode_policy(payload: &[u8]) -> Result<TimeoutPolicy, Malformed> 
     })
 }
 
-pub(crate) fn decode_defaults(payload: &[u8]) -> Result<Timeouts, Malformed> {
-    decode(payload).map(|(_, timeouts, _)| timeouts)
+/// A name, a family or a use count would mean nothing here; kernels send the family of the request.
+pub(crate) fn decode_defaults(payload: &[u8]) -> Result<TimeoutDefaults, Malformed> {
+    let (message, timeouts, _) = decode(payload)?;
+    Ok(TimeoutDefaults {
+        timeouts,
+        unknown: message.unknown,
+    })
 }
 
 #[cfg(test)]
@@ -267,8 +272,11 @@ mod tests {
 
         #[test]
         fn defaults_survive_the_wire(timeouts in timeouts()) {
-            let bytes = payload(|d| defaults_set(d, &timeouts));
-            prop_assert_eq!(decode_defaults(&bytes).unwrap(), timeouts);
+            let mut bytes = payload(|d| defaults_set(d, &timeouts));
+            bytes.extend(attribute(77, &[1, 2, 3]));
+            let unknown = vec![unknown(None, 77, &[1, 2, 3])];
+            let defaults = TimeoutDefaults { timeouts, unknown };
+            prop_assert_eq!(decode_defaults(&bytes).unwrap(), defaults);
         }
 
         #[test]

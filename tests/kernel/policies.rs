@@ -173,7 +173,7 @@ fn the_longest_name_and_the_longest_time_are_kept() {
     }
     policies.set_defaults(timeouts).unwrap();
     assert_eq!(
-        policies.defaults(Protocol::UDP).unwrap().udp(),
+        policies.defaults(Protocol::UDP).unwrap().timeouts().udp(),
         Some(timeouts)
     );
     assert_eq!(
@@ -204,7 +204,7 @@ fn defaults_are_those_of_the_settings() {
     let policies = ct.timeout_policies();
     set("nf_conntrack_tcp_timeout_close_wait", "61");
     let tcp = policies.defaults(Protocol::TCP).unwrap();
-    assert_eq!(tcp.tcp().unwrap().close_wait(), Some(secs(61)));
+    assert_eq!(tcp.timeouts().tcp().unwrap().close_wait(), Some(secs(61)));
     for (protocol, state, file) in [
         (
             Protocol::TCP,
@@ -234,7 +234,7 @@ fn defaults_are_those_of_the_settings() {
     ] {
         let before = policies.defaults(protocol).unwrap();
         assert_eq!(
-            before.get(state),
+            before.timeouts().get(state),
             Some(secs(setting(file))),
             "{protocol} {state}"
         );
@@ -244,8 +244,8 @@ fn defaults_are_those_of_the_settings() {
             .unwrap();
         assert_eq!(setting(file), 4321);
         // What was not named stays.
-        let want = before.with(state, secs(4321)).unwrap();
-        assert_eq!(policies.defaults(protocol).unwrap(), want);
+        let want = Timeouts::from(before).with(state, secs(4321)).unwrap();
+        assert_eq!(policies.defaults(protocol).unwrap().timeouts(), &want);
     }
 }
 
@@ -261,7 +261,7 @@ fn every_default_can_be_set_and_is_the_namespaces_own() {
                 let untouched = there.timeout_policies().defaults(protocol).unwrap();
                 let want = every_state(protocol, 4000);
                 policies.set_defaults(want.clone()).unwrap();
-                assert_eq!(policies.defaults(protocol).unwrap(), want);
+                assert_eq!(policies.defaults(protocol).unwrap().timeouts(), &want);
                 assert_eq!(
                     there.timeout_policies().defaults(protocol).unwrap(),
                     untouched
@@ -294,7 +294,10 @@ fn udplite_does_not_change_the_defaults_of_udp() {
         return;
     }
     let shared = policies.defaults(Protocol::UDPLITE).unwrap();
-    assert_eq!(shared.udplite().unwrap().replied(), before.get("replied"));
+    assert_eq!(
+        shared.timeouts().udplite().unwrap().replied(),
+        before.timeouts().get("replied")
+    );
 }
 
 #[test]
@@ -414,7 +417,12 @@ fn typed_sets_are_what_the_kernel_has() {
         .with_shutdown_ack_sent(secs(11))
         .unwrap();
     policies.set_defaults(sctp).unwrap();
-    let now = policies.defaults(Protocol::SCTP).unwrap().sctp().unwrap();
+    let now = policies
+        .defaults(Protocol::SCTP)
+        .unwrap()
+        .timeouts()
+        .sctp()
+        .unwrap();
     assert_eq!(now.shutdown_ack_sent(), Some(secs(11)));
     assert!(now.cookie_echoed().is_some());
     let gre = GreTimeouts::new().with_unreplied(secs(12)).unwrap();

@@ -26,7 +26,8 @@ use super::{
     Expectation, Family, GreKeys, Health, Helper, Icmp, Icmpv6, Key, LabelChange, LabelNames,
     Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, Overrun, Ports,
     ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
-    TcpInfo, TcpState, TimeoutPolicy, Timeouts, Timestamps, Tuple, Unknown, Update, Zone,
+    TcpInfo, TcpState, TimeoutDefaults, TimeoutPolicy, Timeouts, Timestamps, Tuple, Unknown,
+    Update, Zone,
 };
 
 /// Gives values serde's traits, by the rules of a side.
@@ -52,7 +53,7 @@ macro_rules! serde_traits {
 pub(crate) use serde_traits;
 
 serde_traits!(Report: Entry, Expectation, Event, Overrun, Count, Counters, CpuStats,
-    ExpectCpuStats, Health, TimeoutPolicy, Timestamps, Unknown);
+    ExpectCpuStats, Health, TimeoutDefaults, TimeoutPolicy, Timestamps, Unknown);
 
 serde_traits!(Input: NewEntry, Key, Update, Tuple, Layer4, Ports, GreKeys, Icmp, Icmpv6, Zone,
     EntryZone, Direction, Family, Protocol, Status, Mark, Labels, LabelChange, LabelNames, NatRange,

@@ -11,7 +11,9 @@ use super::entry::listed;
 use super::form::{Formed, Name, Part, Side, form, need, read_value, within};
 use super::scalar::Word;
 use crate::error::Error;
-use crate::model::{Family, NewTimeoutPolicy, Protocol, TimeoutPolicy, Timeouts, Unknown};
+use crate::model::{
+    Family, NewTimeoutPolicy, Protocol, TimeoutDefaults, TimeoutPolicy, Timeouts, Unknown,
+};
 
 /// `CTA_TIMEOUT_DATA`: the attribute that states are in.
 const DATA: u16 = 4;
@@ -64,9 +66,12 @@ impl Part for States {
 }
 
 impl States {
-    /// Of any protocol and any length, as the kernel may report them. Names that are not known are
-    /// passed over.
-    fn reported(self, protocol: Protocol, unknown: Vec<Unknown>) -> Timeouts {
+    /// Of any protocol and any length, as the kernel may report them, and what is unknown beside
+    /// them. Names that are not known are passed over.
+    fn reported(self, protocol: Protocol, unknown: Vec<Unknown>) -> (Timeouts, Vec<Unknown>) {
+        // Unknown states are inside of an attribute.
+        let (unknown, beside) = unknown.into_iter().partition(|one| one.path.len() > 1);
+        let unknown: Vec<Unknown> = unknown;
         let mut timeouts = Timeouts::empty(protocol);
         let names = timeouts.states();
         for (state, secs) in self.0 {
@@ -83,7 +88,7 @@ impl States {
                 _ => timeouts.unknown.push(one),
             }
         }
-        timeouts
+        (timeouts, beside)
     }
 
     /// By the rules of the constructors.
@@ -159,6 +164,27 @@ impl Formed for Timeouts {
         let protocol = need(form.protocol, "protocol")?;
         let states: States = need(form.timeouts, "timeouts")?;
         states.asked(protocol, form.unknown.unwrap_or_default())
+    }
+}
+
+impl Formed for TimeoutDefaults {
+    type Form = TimeoutsForm;
+    const WHAT: &'static str = "the defaults of a protocol";
+
+    fn form(&self, side: Side) -> TimeoutsForm {
+        let Self { timeouts, unknown } = self;
+        TimeoutsForm {
+            unknown: listed(&[&unknown[..], &timeouts.unknown].concat()),
+            ..timeouts.form(side)
+        }
+    }
+
+    fn of<E: de::Error>(form: TimeoutsForm, _: Side) -> Result<Self, E> {
+        let protocol = need(form.protocol, "protocol")?;
+        let states: States = need(form.timeouts, "timeouts")?;
+        let unknown = form.unknown.unwrap_or_default();
+        let (timeouts, unknown) = states.reported(protocol, unknown);
+        Ok(Self { timeouts, unknown })
     }
 }
 
@@ -265,12 +291,11 @@ impl Formed for TimeoutPolicy {
         let protocol = need(form.protocol, "protocol")?;
         let states: States = need(form.timeouts, "timeouts")?;
         let unknown = form.unknown.unwrap_or_default();
-        // Those of states are inside of an attribute.
-        let (of_states, unknown) = unknown.into_iter().partition(|one| one.path.len() > 1);
+        let (timeouts, unknown) = states.reported(protocol, unknown);
         Ok(Self {
             name: need(form.name, "name")?,
             family,
-            timeouts: states.reported(protocol, of_states),
+            timeouts,
             use_count: form.use_count,
             unknown,
         })

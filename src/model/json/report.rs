@@ -19,6 +19,9 @@ plain!(Count as CountForm, "how many entries there are",
     may {
         "max" => max: u32,
     }
+    lists {
+        "unknown" => unknown: Vec<Unknown>,
+    }
 );
 
 plain!(CpuStats as CpuStatsForm, "what a CPU counted",

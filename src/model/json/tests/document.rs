@@ -39,6 +39,7 @@ fn examples_are_what_they_say() {
             "Entry" => report::<Entry>,
             "Expectation" => report::<Expectation>,
             "TimeoutPolicy" => report::<TimeoutPolicy>,
+            "TimeoutDefaults" => report::<TimeoutDefaults>,
             "Event" => report::<Event>,
             "Health" => report::<Health>,
             "CpuStats" => report::<CpuStats>,
@@ -72,7 +73,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 20);
+    assert_eq!(seen.len(), 21);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 

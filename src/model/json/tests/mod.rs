@@ -138,7 +138,7 @@ proptest! {
         };
         survives(&stats);
         survives(&ExpectCpuStats { cpu: stats.cpu, met: each[11], create: each[12], delete: each[1], unknown: Vec::new() });
-        let count = Count { entries: max.unwrap_or(7), max };
+        let count = Count { entries: max.unwrap_or(7), max, unknown: stats.unknown.clone() };
         survives(&count);
         let flags = each.iter().map(Option::is_some).collect::<Vec<_>>();
         survives(&Health {
@@ -186,6 +186,7 @@ proptest! {
     #[test]
     fn policies_survive(policy in policy(), new in new_policy()) {
         survives(&policy);
+        survives(&TimeoutDefaults { timeouts: policy.timeouts.clone(), unknown: policy.unknown.clone() });
         survives(&new);
         survives(new.timeouts());
         // Of protocols that have time-outs of their own, what is restored is what was reported.
