@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use ctnetlink::{
     Completeness, Conntrack, DeleteOptions, Entry, EntryBuilder, EntryZone, Family, Filter, Icmp,
@@ -20,12 +18,12 @@ fn handles() -> [Conntrack; 2] {
     [open(), unproven()]
 }
 
-fn unproven() -> Conntrack {
+pub(crate) fn unproven() -> Conntrack {
     let nothing = KernelSupport::unproven();
     Conntrack::builder().kernel_support(nothing).open().unwrap()
 }
 
-fn net(text: &str) -> IpNet {
+pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
@@ -251,11 +249,11 @@ fn fill(ct: &Conntrack, all: &[NewEntry]) -> BTreeMap<String, Option<u32>> {
     ids
 }
 
-fn ids(ct: &Conntrack) -> BTreeMap<String, Option<u32>> {
+pub(crate) fn ids(ct: &Conntrack) -> BTreeMap<String, Option<u32>> {
     named(&listed(ct, &Filter::new())).collect()
 }
 
-fn named(entries: &[Entry]) -> impl Iterator<Item = (String, Option<u32>)> {
+pub(crate) fn named(entries: &[Entry]) -> impl Iterator<Item = (String, Option<u32>)> {
     let name = |entry: &Entry| format!("{:?} {:?}", entry.orig(), entry.zone());
     entries.iter().map(move |entry| (name(entry), entry.id()))
 }
@@ -388,167 +386,6 @@ fn a_protected_zone_survives_what_it_matches() {
             assert!(error.is_invalid_input(), "{error}");
         }
     }
-}
-
-/// Calls `work` for as long as the result is not dropped.
-fn meanwhile<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    stop: &'scope AtomicBool,
-    mut work: impl FnMut() + Send + 'scope,
-) {
-    scope.spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            work();
-        }
-    });
-}
-
-/// Ends the writers also where an assertion fails, which would wait for them for ever.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn entries_that_come_back_are_told() {
-    let ct = open();
-    let kept = udp(9).zone(Zone::new(6)).build().unwrap();
-    ct.create(&kept).unwrap();
-    let again: Vec<_> = (0..200)
-        .map(|n| udp(n).zone(FIVE).build().unwrap())
-        .collect();
-    let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let _stop = Stop(&stop);
-        meanwhile(scope, &stop, || {
-            let _ = ct.create_many(&again);
-            rounds.fetch_add(1, Ordering::Relaxed);
-        });
-        let filter = Filter::new().zone(FIVE);
-        let mut left = false;
-        let until = Instant::now() + Duration::from_secs(20);
-        while !left && Instant::now() < until {
-            let deleted = ct
-                .delete_matching_with(&filter, &DeleteOptions::new().verify(2))
-                .unwrap();
-            assert!(deleted.stopped.is_none() && deleted.failed.is_empty());
-            assert_eq!(deleted.is_clean(), !deleted.left);
-            left = deleted.left;
-        }
-        assert!(left, "{} rounds", rounds.load(Ordering::Relaxed));
-    });
-    let sixth = listed(&ct, &Filter::new().zone(Zone::new(6)));
-    assert_flows(&sixth, [&kept]);
-}
-
-/// Writers create and delete as fast as they can beside repeated deletions and lists.
-#[test]
-fn churn_costs_no_bystander_and_no_list_an_entry() {
-    let ct = open();
-    let plain = unproven();
-    let safe: Vec<_> = (0..2000_u16)
-        .map(|n| {
-            let zone = [0, 1, 4, 6, u16::MAX][usize::from(n) % 5];
-            udp(n).zone(Zone::new(zone)).mark(7).build().unwrap()
-        })
-        .collect();
-    assert!(ct.create_many(&safe).is_ok());
-    let before = ids(&ct);
-    let churn = |of: u16| -> Vec<NewEntry> {
-        (0..1500)
-            .map(|n| {
-                udp(20_000 + of * 2000 + n)
-                    .zone(FIVE)
-                    .mark(8)
-                    .build()
-                    .unwrap()
-            })
-            .collect()
-    };
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _stop = Stop(&stop);
-        for of in [0, 1] {
-            let (own, writer) = (churn(of), &ct);
-            meanwhile(scope, &stop, move || {
-                let _ = writer.create_many(&own);
-                let _ = writer.delete_many(own.iter().step_by(2));
-            });
-        }
-        let until = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < until {
-            for (handle, filter) in [
-                (&ct, Filter::new().zone(FIVE)),
-                (&plain, Filter::new().zone(FIVE)),
-                (&plain, Filter::new().mark(8)),
-                (&ct, Filter::new().mark(8).orig_src(net("10.0.0.0/8"))),
-            ] {
-                let deleted = handle.delete_matching(&filter).unwrap();
-                assert!(deleted.stopped.is_none(), "{deleted:?}");
-                assert!(
-                    deleted.failed.is_empty() && deleted.busy == 0,
-                    "{deleted:?}"
-                );
-                if let (Some(matched), Some(gone)) = (deleted.matched, deleted.deleted) {
-                    assert_eq!(matched, gone + deleted.already_gone);
-                }
-            }
-            for handle in [&ct, &plain] {
-                let mut seen: Vec<_> = handle
-                    .list(&Filter::new().mark(7))
-                    .unwrap()
-                    .exact()
-                    .map(|entry| entry.unwrap().id())
-                    .collect();
-                // Each that was there all the time, once.
-                seen.sort_unstable();
-                assert_eq!(seen.len(), safe.len());
-                seen.dedup();
-                assert_eq!(seen.len(), safe.len());
-            }
-        }
-    });
-    assert!(ct.flush_zone(FIVE).unwrap().is_clean());
-    assert_eq!(ids(&ct), before);
-}
-
-/// A tuple that another entry takes between the list and the deletion.
-#[test]
-fn whoever_takes_a_tuple_meanwhile_survives() {
-    let ct = unproven();
-    let old = udp(1).zone(FIVE).mark(1).build().unwrap();
-    let new = udp(1).zone(FIVE).mark(2).build().unwrap();
-    let mut survived = 0;
-    for round in 0..200 {
-        ct.create(&old).unwrap();
-        let entry = ct
-            .list(&Filter::new().mark(1))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap();
-        ct.delete(&entry).unwrap();
-        // Others take the old one's place in memory, from which the kernel derives ids.
-        let fillers: Vec<_> = (0..round % 7)
-            .map(|n| udp(100 + n).build().unwrap())
-            .collect();
-        assert!(ct.create_many(&fillers).is_ok());
-        ct.create(&new).unwrap();
-        let newcomer = ct.get(&new).unwrap();
-        if newcomer.id() != entry.id() {
-            assert!(ct.delete(&entry).unwrap_err().is_not_found());
-            assert_eq!(ct.get(&new).unwrap().id(), newcomer.id());
-            survived += 1;
-        }
-        ct.flush_all().unwrap();
-    }
-    assert!(
-        survived > 0,
-        "the kernel gave every newcomer the old one's id"
-    );
 }
 
 #[test]

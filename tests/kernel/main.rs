@@ -12,6 +12,7 @@
 
 mod batch;
 mod capabilities;
+mod churn;
 mod deleting;
 mod errors;
 mod events;

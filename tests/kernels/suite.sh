@@ -1,6 +1,7 @@
 #!/bin/sh
-# What run.sh runs in the machine: the tests of tests/kernel, as root and as an unprivileged user
-# in a user namespace of its own. A line `== ..` begins each run, and one ends it.
+# What run.sh runs in the machine: the tests of tests/kernel, as root, as an unprivileged user in a
+# user namespace of its own, and those that want a machine for themselves, which are ignored
+# elsewhere. A line `== ..` begins each run, and one ends it.
 tests=/tests/kernel
 failed=0
 
@@ -26,4 +27,6 @@ echo 25000 >/proc/sys/net/netfilter/nf_conntrack_max
 cd /
 run root "$tests" "$@"
 run nobody setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$tests" "$@"
+# Alone: what concerns all namespaces of the machine.
+run machine "$tests" --ignored --nocapture "$@"
 exit "$failed"
