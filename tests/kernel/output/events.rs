@@ -1,79 +1,100 @@
 //! Events of every kind, as `conntrack -E` prints them.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
 use std::process::Child;
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, SystemTime};
 
 use ctnetlink::{
-    Conntrack, EntryDisplay, Event, Events, Format, LabelNames, Labels, NatRange, Update,
+    Conntrack, Entry, EntryDisplay, Event, Events, Format, LabelNames, Labels, NatRange, Update,
 };
 
 use super::oracle::{AHEAD, LABELS, as_conntrack, start};
 use super::{ZONES, exchange, traffic_is_tracked};
-use crate::support::{every_protocol, open, udp};
+use crate::support::{LONG, every_protocol, open, udp, v4_peer};
 
 /// Long, for where the processor is emulated and has eight programs to serve.
 const SOON: Duration = Duration::from_secs(60);
+
+/// Of addresses that no compared event has.
+const MARKER: [u8; 4] = [192, 0, 2, 1];
+const LAST_MARKER: [u8; 4] = [192, 0, 2, 2];
 
 /// `conntrack -E`, and its lines one by one.
 struct Listener {
     words: &'static str,
     child: Child,
-    lines: Receiver<String>,
+    lines: Receiver<Said>,
+}
+
+enum Said {
+    Line(String),
+    /// Such as that events were lost.
+    Warning(String),
 }
 
 impl Listener {
     fn start(words: &'static str) -> Self {
         let mut child = start(&["-E", "-o", words]);
-        let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // Read at once, or conntrack would wait for its reader and lose events.
-        std::thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .all(|line| sender.send(line).is_ok())
-        });
-        let listener = Self {
+        forward(child.stdout.take().unwrap(), sender.clone(), Said::Line);
+        forward(child.stderr.take().unwrap(), sender, Said::Warning);
+        Self {
             words,
             child,
             lines,
-        };
-        // It listens when its socket is a member of groups; no event tells of that.
-        let deadline = Instant::now() + SOON;
-        while !listener.listens() {
-            assert!(Instant::now() < deadline, "conntrack -E does not listen");
-            std::thread::sleep(Duration::from_millis(1));
         }
-        listener
     }
 
-    fn listens(&self) -> bool {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
-        let open: Vec<_> = files
-            .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
-            .collect();
-        let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
-        table.lines().skip(1).any(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let groups = u32::from_str_radix(fields[3], 16).unwrap();
-            let socket = format!("socket:[{}]", fields[9]);
-            groups & 0b111 == 0b111 && open.iter().any(|file| *file == Path::new(&socket))
-        })
+    /// Causes events until it has said a line, and gives that.
+    fn first(&self, cause: impl Fn()) -> String {
+        let mut wait = Duration::from_millis(10);
+        loop {
+            cause();
+            match self.lines.recv_timeout(wait) {
+                // Ever longer, so that those who listen already are not overrun.
+                Err(RecvTimeoutError::Timeout) if wait < SOON => wait *= 2,
+                said => return self.line(said, "any event"),
+            }
+        }
     }
 
     /// The next line, without the program that caused the event: events do not keep who asked.
     #[track_caller]
-    fn next(&self) -> String {
-        let line = self.lines.recv_timeout(SOON);
-        let line = line.unwrap_or_else(|error| panic!("{}: no line: {error}", self.words));
+    fn next(&self, of: impl Debug) -> String {
+        let line = self.line(self.lines.recv_timeout(SOON), of);
         match line.split_once(" [USERSPACE] portid=") {
             Some((line, _)) => line.to_owned(),
             None => line,
         }
     }
+
+    #[track_caller]
+    fn line(&self, said: Result<Said, RecvTimeoutError>, of: impl Debug) -> String {
+        let error = match said {
+            Ok(Said::Line(line)) => return line,
+            Ok(Said::Warning(text)) => text,
+            Err(error) => error.to_string(),
+        };
+        // What the process does, and what the namespace's sockets hold and dropped.
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        panic!(
+            "{}: no line of {of:?}: {error}\n{}{}",
+            self.words,
+            read(&format!("/proc/{}/stat", self.child.id())),
+            read("/proc/thread-self/net/netlink"),
+        )
+    }
+}
+
+/// Reads at once, or conntrack would wait for its reader and lose events.
+fn forward(pipe: impl Read + Send + 'static, to: Sender<Said>, what: fn(String) -> Said) {
+    std::thread::spawn(move || {
+        let lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        lines.map(what).all(|said| to.send(said).is_ok())
+    });
 }
 
 impl Drop for Listener {
@@ -88,7 +109,6 @@ struct Audience {
     events: Events,
     names: LabelNames,
     listeners: Vec<(Format, Listener)>,
-    headers: bool,
 }
 
 impl Audience {
@@ -102,14 +122,49 @@ impl Audience {
             ("xml,id,ktimestamp,labels", Format::Xml),
             ("save", Format::Save),
         ];
-        Self {
+        let mut audience = Self {
             events: ct.events().open().unwrap(),
             names: LabelNames::from_text(LABELS).unwrap(),
             listeners: formats
                 .into_iter()
                 .map(|(words, format)| (format, Listener::start(words)))
                 .collect(),
-            headers: false,
+        };
+        audience.settle(ct);
+        audience
+    }
+
+    /// Returns when all hear, and have heard all until now.
+    ///
+    /// What `/proc/PID/fd` shows of a child does not tell that it listens: the parent goes on before
+    /// the copies of its descriptors are closed (`begin_new_exec`: `exec_mmap` ends the wait of
+    /// `vfork`, `do_close_on_exec` comes later), so our own socket of events passes for the child's.
+    fn settle(&mut self, ct: &Conntrack) {
+        let mark = |address: [u8; 4]| {
+            let marker = Entry::udp((address, 1).into(), v4_peer(53)).timeout(LONG);
+            let marker = marker.build().unwrap();
+            ct.create(&marker).unwrap();
+            ct.delete(&marker).unwrap();
+        };
+        for (format, listener) in &self.listeners {
+            let mut line = listener.first(|| mark(MARKER));
+            for header in format.header().lines() {
+                assert_eq!(line, header, "{}", listener.words);
+                line = listener.next("a marker");
+            }
+        }
+        mark(LAST_MARKER);
+        // It is made and deleted.
+        let last = IpAddr::from(LAST_MARKER);
+        for _ in 0..2 {
+            for (_, listener) in &self.listeners {
+                while !listener.next(last).contains(&last.to_string()) {}
+            }
+            let mut next = || self.events.next_within(SOON).unwrap().expect("an event");
+            while next()
+                .entry()
+                .is_none_or(|entry| entry.orig().src() != last)
+            {}
         }
     }
 
@@ -119,21 +174,15 @@ impl Audience {
         for _ in 0..count {
             let event = self.events.next_within(SOON).unwrap().expect("an event");
             for (format, listener) in &self.listeners {
-                if !self.headers {
-                    for header in format.header().lines() {
-                        assert_eq!(listener.next(), header);
-                    }
-                }
                 self.compare_line(&event, since, *format, listener);
             }
-            self.headers = true;
         }
         assert_eq!(self.events.try_next().unwrap(), None);
     }
 
     #[track_caller]
     fn compare_line(&self, event: &Event, since: SystemTime, format: Format, listener: &Listener) {
-        let (line, words) = (listener.next(), listener.words);
+        let (line, words) = (listener.next(event), listener.words);
         let shown = event.display(format).unwrap().utc_offset(|_| AHEAD);
         let shown = shown.id(words.contains("id"));
         let shown = shown.timestamps(words.contains("ktimestamp"));
