@@ -15,7 +15,7 @@ use ctnetlink::{
     Tuple, UdpTimeouts, Update,
 };
 
-use crate::support::{LONG, own_namespace, run, set, udp, v4, v4_peer};
+use crate::support::{LONG, command, own_namespace, run, set, udp, v4, v4_peer};
 
 /// Something that a test relies on, and some kernel does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +42,16 @@ pub(crate) enum Capability {
     ExpectationsWithoutHelper,
     /// A time-out policy that a rule uses cannot be deleted.
     PoliciesHeldByRules,
+    /// nftables can forward flows past its rules.
+    FlowTables,
 }
 
 use Capability::{
     AutoEvents, AutoHelpers, ChainsTooLong, Dccp, EventTimes, ExpectationsWithoutHelper,
-    FixedTimeoutHolds, LastState, PoliciesHeldByRules, Synproxy, UdpLite,
+    FixedTimeoutHolds, FlowTables, LastState, PoliciesHeldByRules, Synproxy, UdpLite,
 };
 
-const ALL: [Capability; 11] = [
+const ALL: [Capability; 12] = [
     Dccp,
     UdpLite,
     FixedTimeoutHolds,
@@ -61,6 +63,7 @@ const ALL: [Capability; 11] = [
     Synproxy,
     ExpectationsWithoutHelper,
     PoliciesHeldByRules,
+    FlowTables,
 ];
 
 /// Kernels by the first two numbers of their version, and what they lack.
@@ -95,7 +98,10 @@ const LACKING: [(&str, &[Capability]); 5] = [
             PoliciesHeldByRules,
         ],
     ),
-    ("6.18", &[Dccp, AutoHelpers, ExpectationsWithoutHelper]),
+    (
+        "6.18",
+        &[Dccp, AutoHelpers, ExpectationsWithoutHelper, FlowTables],
+    ),
     (
         "7.3",
         &[
@@ -145,6 +151,10 @@ impl Capability {
             Self::Synproxy => keeps_the_syn_proxys_state(),
             Self::ExpectationsWithoutHelper => expects_without_helper(),
             Self::PoliciesHeldByRules => holds_used_policies(),
+            Self::FlowTables => {
+                let table = "add table t; add flowtable t f { hook ingress priority 0; }";
+                command("nft", &[table]).status.success()
+            }
         }
     }
 }

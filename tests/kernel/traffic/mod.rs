@@ -7,6 +7,7 @@
 mod ftp;
 mod icmp;
 mod loss;
+mod offload;
 mod packet;
 mod proc;
 mod raw;
