@@ -119,7 +119,7 @@ for wanted in "${missing[@]}"; do
     modules=$(find "$store/.new" -path '*/lib/modules/*' -prune -type d)
     [ -n "$modules" ] || fail "${packages[*]} have no modules"
     release=${modules##*/}
-    # As they are loaded: busybox's modprobe reads no compressed modules.
+    # As they are loaded: not every kmod can unpack what another machine has packed.
     find "$modules" -name '*.ko.xz' -exec xz -dq {} +
     find "$modules" -name '*.ko.zst' -exec zstd -dq --rm {} +
     rm -rf "${store:?}/$wanted"

@@ -50,7 +50,7 @@ done
 
 run() { # KERNEL
     local status=0
-    "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$project/tests/fixtures" \
+    "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" \
         -w conntrack -w nft -w ip -w iptables-nft -w setpriv -w unshare "${extensions[@]}" \
         -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
         "$1" "$here/suite.sh" ${words[@]+"${words[@]}"} >"$store/$1/tests.log" 2>&1 || status=$?
