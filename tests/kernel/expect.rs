@@ -12,9 +12,7 @@ use ctnetlink::{
 };
 
 use crate::capabilities::Capability;
-use crate::support::{
-    LONG, assert_flows, command, listed, open, run, udp, v4, v4_peer, v6, v6_peer,
-};
+use crate::support::{LONG, assert_flows, listed, open, run, udp, v4, v4_peer, v6, v6_peer};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -36,7 +34,7 @@ fn expect(master: &NewEntry, port: u16) -> ExpectationBuilder {
     NewExpectation::builder(master, data(port))
 }
 
-fn all(ct: &Conntrack) -> Vec<Expectation> {
+pub(crate) fn all(ct: &Conntrack) -> Vec<Expectation> {
     let mut list = ct.expectations().list().unwrap();
     let mut all: Vec<_> = list.by_ref().map(Result::unwrap).collect();
     assert!(!list.is_incomplete());

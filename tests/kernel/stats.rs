@@ -1,11 +1,9 @@
 //! Statistics: what the kernel counts, against what was done and what /proc shows.
 
-use std::net::UdpSocket;
-
 use ctnetlink::{Conntrack, CpuStats, ExpectCpuStats};
 
 use crate::capabilities::Capability;
-use crate::support::{open, run};
+use crate::support::{open, socket, track_loopback};
 
 /// A column of `/proc/net/stat/nf_conntrack`, summed over the CPUs.
 fn proc_sum(column: &str) -> u64 {
@@ -54,11 +52,8 @@ fn every_cpu_answers_once_with_its_number() {
 fn counts_are_those_of_proc() {
     let ct = open();
     assert_eq!((sum(&ct).drop, sum(&ct).invalid), (Some(0), Some(0)));
-    run("ip", &["link", "set", "lo", "up"]);
-    let rules =
-        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
-    run("nft", &[rules]);
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    track_loopback();
+    let socket = socket("127.0.0.1:0");
     socket.send_to(&[0; 8], "127.0.0.1:9").unwrap();
     let all = sum(&ct);
     for (ours, column) in [
