@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use ctnetlink::Status;
+use ctnetlink::{ExpectCpuStats, Status};
 
 use super::*;
+use crate::stats::proc_sum;
 use crate::support::{socket, track_loopback};
 
 /// Exactly one of those who create the same has created it.
@@ -158,6 +159,34 @@ fn real_packets_meet_what_is_expected() {
         }
     }
     assert_eq!(events.try_next().unwrap(), None);
+}
+
+#[test]
+fn expectations_are_counted() {
+    let ct = live();
+    let sum = || -> ExpectCpuStats { ct.expect_cpu_stats().unwrap().into_iter().sum() };
+    let none = (Some(0), Some(0), Some(0));
+    assert_eq!((sum().met, sum().create, sum().delete), none);
+    let master = dispatcher(40_000, Zone::DEFAULT);
+    ct.create(&master).unwrap();
+    let (server, at, tuple) = server();
+    let to_be_deleted = Tuple::udp(v4_peer(0), v4(9)).unwrap();
+    for tuple in [tuple, to_be_deleted] {
+        let new = NewExpectation::builder(&master, tuple).timeout(LONG);
+        ct.expectations().create(&new.build().unwrap()).unwrap();
+    }
+    knock(&server, at);
+    let key = ExpectKey::new(to_be_deleted);
+    ct.expectations().delete(key).unwrap();
+    let all = sum();
+    // What was met has ended too.
+    for (ours, count, column) in [
+        (all.met, 1, "expect_new"),
+        (all.create, 2, "expect_create"),
+        (all.delete, 2, "expect_delete"),
+    ] {
+        assert_eq!((ours, proc_sum(column)), (Some(count), count), "{column}");
+    }
 }
 
 /// The expectation of the flow's zone is met, in whichever direction its master has it.
