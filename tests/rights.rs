@@ -12,11 +12,44 @@
 use std::process::Command;
 use std::time::Duration;
 
-use ctnetlink::{Conntrack, DeleteOptions, Entry, Family, Filter, KernelSupport, Zone};
+use ctnetlink::{
+    Conntrack, DeleteOptions, Entry, Family, Filter, Helper, KernelSupport, NewEntry,
+    NewExpectation, NewTimeoutPolicy, Tuple, UdpTimeouts, Update, Zone,
+};
 use nix::sched::{CloneFlags, unshare};
 
 const CHILD: &str = "CTNETLINK_TEST_LOSES_ITS_RIGHTS";
 const FIVE: Zone = Zone::new(5);
+const LONG: Duration = Duration::from_secs(1000);
+const POLICY: &str = "kept";
+
+/// One that expects.
+fn master() -> NewEntry {
+    let entry = Entry::tcp(([10, 0, 0, 1], 5).into(), ([10, 0, 0, 2], 21).into())
+        .helper(Helper::FTP)
+        .timeout(LONG);
+    entry.build().unwrap()
+}
+
+fn expectation() -> NewExpectation {
+    let data = Tuple::tcp(([10, 0, 0, 2], 0).into(), ([10, 0, 0, 1], 6).into()).unwrap();
+    let new = NewExpectation::builder(&master(), data).timeout(LONG);
+    new.build().unwrap()
+}
+
+/// All that there is to delete, by what tells it from another of its kind.
+fn kept(ct: &Conntrack) -> Vec<String> {
+    let entries = ct.list(&Filter::new()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        assert_ne!(entry.mark(), Some(9), "{entry}");
+        format!("entry {:?}", entry.id())
+    });
+    let expectations = ct.expectations().list().unwrap();
+    let expectations = expectations.map(|one| format!("expectation {:?}", one.unwrap().id()));
+    let policies = ct.timeout_policies().list().unwrap();
+    let policies = policies.map(|one| format!("policy {}", one.unwrap().name()));
+    entries.chain(expectations).chain(policies).collect()
+}
 
 fn main() {
     if std::env::var_os(CHILD).is_some() {
@@ -28,21 +61,21 @@ fn main() {
     for (port, zone) in [(1, FIVE), (2, FIVE), (3, Zone::DEFAULT), (4, Zone::MAX)] {
         let entry = Entry::udp(([10, 0, 0, 1], port).into(), ([10, 0, 0, 2], 53).into())
             .zone(zone)
-            .timeout(Duration::from_secs(1000));
+            .timeout(LONG);
         ct.create(&entry.build().unwrap()).unwrap();
     }
-    let ids = || -> Vec<_> {
-        let list = ct.list(&Filter::new()).unwrap();
-        list.map(|entry| entry.unwrap().id()).collect()
-    };
-    let before = ids();
-    assert_eq!(before.len(), 4);
+    ct.create(&master()).unwrap();
+    ct.expectations().create(&expectation()).unwrap();
+    let policy = NewTimeoutPolicy::new(POLICY, Family::Ipv4, UdpTimeouts::new()).unwrap();
+    ct.timeout_policies().create(&policy).unwrap();
+    let before = kept(&ct);
+    assert_eq!(before.len(), 7);
     let status = Command::new(std::env::current_exe().unwrap())
         .env(CHILD, "1")
         .status()
         .unwrap();
     assert!(status.success());
-    assert_eq!(ids(), before);
+    assert_eq!(kept(&ct), before);
 }
 
 fn loses_its_rights() {
@@ -67,10 +100,22 @@ fn loses_its_rights() {
             let error = ct.delete_matching_with(&filter, &options).unwrap_err();
             assert!(error.is_permission_denied(), "{error}");
         }
+        let (master, expected, mark) = (master(), expectation(), Update::builder().mark(9));
+        let mark = mark.build().unwrap();
+        let (expectations, policies) = (ct.expectations(), ct.timeout_policies());
         for error in [
             ct.flush_zone(FIVE).unwrap_err(),
             ct.flush_family(Family::Ipv4).unwrap_err(),
+            ct.flush_all().unwrap_err(),
+            ct.delete(&master).unwrap_err(),
+            ct.delete_many([&master]).into_result().unwrap_err(),
+            ct.update(&master, &mark).unwrap_err(),
             ct.list(&filter).unwrap().next().unwrap().unwrap_err(),
+            expectations.flush_all().unwrap_err(),
+            expectations.delete(expected.key()).unwrap_err(),
+            expectations.delete_of(&master).unwrap_err(),
+            expectations.delete_by_helper(Helper::FTP).unwrap_err(),
+            policies.delete(POLICY).unwrap_err(),
         ] {
             assert!(error.is_permission_denied(), "{error}");
         }

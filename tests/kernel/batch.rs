@@ -122,15 +122,19 @@ fn an_empty_batch_does_nothing() {
 }
 
 #[test]
-fn a_million_names_no_limit_of_the_iterator() {
+fn entries_are_asked_for_as_they_are_sent() {
+    const ALL: u16 = 5000;
     let ct = open();
-    // Entries are taken from the iterator as they are sent: the last of a chunk has been created
-    // when the next chunk is asked for.
-    let mut asked = 0_u16;
+    // So that a batch of any length takes the same memory: the first have been created while the
+    // last have not even been asked for.
+    let mut asked = 0;
+    let mut ahead = 0;
     let batch = ct.create_many(std::iter::from_fn(|| {
+        ahead = ahead.max(u32::from(asked) - ct.count().unwrap().entries);
         asked += 1;
-        (asked <= 5000).then(|| udp(asked).build().unwrap())
+        (asked <= ALL).then(|| udp(asked).build().unwrap())
     }));
-    assert_eq!(batch.into_result().unwrap(), 5000);
-    assert_eq!(ct.count().unwrap().entries, 5000);
+    assert_eq!(batch.into_result().unwrap(), usize::from(ALL));
+    assert_eq!(ct.count().unwrap().entries, u32::from(ALL));
+    assert!(ahead < ALL.into(), "{ahead}");
 }

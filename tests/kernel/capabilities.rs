@@ -15,7 +15,7 @@ use ctnetlink::{
     Tuple, UdpTimeouts, Update,
 };
 
-use crate::support::{LONG, command, own_namespace, run, set, udp, v4, v4_peer};
+use crate::support::{LONG, command, own_namespace, run, set, setting, udp, v4, v4_peer};
 
 /// Something that a test relies on, and some kernel does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,11 +161,6 @@ impl Capability {
 
 fn has_setting(name: &str) -> bool {
     Path::new("/proc/sys/net/netfilter").join(name).exists()
-}
-
-fn setting(name: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).unwrap();
-    text.trim().to_owned()
 }
 
 /// Whether the kernel's file of the table shows the ports that conntrack(8) sent.

@@ -11,25 +11,27 @@ use std::time::{Duration, Instant};
 use ctnetlink::{Completeness, DeleteOptions, Filter, NewEntry, Zone};
 use nix::sched::{CloneFlags, setns};
 
-use crate::deleting::{ids, named, net, unproven};
-use crate::support::{assert_flows, listed, open, udp};
+use crate::deleting::{ids, named, net};
+use crate::support::{assert_flows, listed, open, udp, unproven};
 
 const FIVE: Zone = Zone::new(5);
 
-/// Calls `work` for as long as the result is not dropped.
+/// Calls `work` until it is stopped, and stops the others where it panics.
 fn meanwhile<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     stop: &'scope AtomicBool,
     mut work: impl FnMut() + Send + 'scope,
 ) {
     scope.spawn(move || {
+        let _stop = Stop(stop);
         while !stop.load(Ordering::Relaxed) {
             work();
         }
     });
 }
 
-/// Ends the writers also where an assertion fails, which would wait for them for ever.
+/// Ends the writers also where an assertion fails, which would wait for them for ever, and the test
+/// where a writer's does.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -57,6 +59,7 @@ fn entries_that_come_back_are_told() {
         let mut left = false;
         let until = Instant::now() + Duration::from_secs(20);
         while !left && Instant::now() < until {
+            assert!(!stop.load(Ordering::Relaxed), "a writer ended");
             let deleted = ct
                 .delete_matching_with(&filter, &DeleteOptions::new().verify(2))
                 .unwrap();
@@ -109,6 +112,7 @@ fn churn_costs_no_bystander_and_no_list_an_entry() {
         }
         let (mut rounds, until) = (0, Instant::now() + Duration::from_secs(300));
         while rounds < 5 || changes.load(Ordering::Relaxed) < 100_000 {
+            assert!(!stop.load(Ordering::Relaxed), "a writer ended");
             assert!(Instant::now() < until, "{rounds} {changes:?}");
             rounds += 1;
             for (handle, filter) in [
@@ -179,6 +183,7 @@ fn a_resize_costs_no_bystander_and_no_list_claims_to_be_whole() {
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
         scope.spawn(|| {
+            let _stop = Stop(&stop);
             // Only the first namespace may.
             let first = std::fs::File::open("/proc/1/ns/net").unwrap();
             setns(first, CloneFlags::CLONE_NEWNET).unwrap();
@@ -193,6 +198,7 @@ fn a_resize_costs_no_bystander_and_no_list_claims_to_be_whole() {
         });
         let (mut rounds, until) = (0, Instant::now() + Duration::from_secs(200));
         while rounds < 10 || resizes.load(Ordering::Relaxed) < 30 {
+            assert!(!stop.load(Ordering::Relaxed), "nobody resizes any more");
             assert!(Instant::now() < until, "{rounds} {resizes:?}");
             rounds += 1;
             let mut list = ct.list(&Filter::new()).unwrap();

@@ -4,23 +4,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ctnetlink::{
-    Completeness, Conntrack, DeleteOptions, Entry, EntryBuilder, EntryZone, Family, Filter, Icmp,
-    KernelSupport, Mark, NewEntry, PortRange, Protocol, Status, Tuple, Zone,
+    Conntrack, DeleteOptions, Entry, EntryBuilder, EntryZone, Family, Filter, FilterShape, Icmp,
+    Mark, NewEntry, PortRange, Protocol, Status, Tuple, Zone,
 };
 use ipnet::IpNet;
 
-use crate::support::{LONG, assert_flows, listed, open, own_namespace, udp};
+use crate::support::{LONG, assert_flows, listed, open, own_namespace, unproven};
 
 const FIVE: Zone = Zone::new(5);
 
 /// The same table, with what was proven of the kernel and with nothing proven.
 fn handles() -> [Conntrack; 2] {
     [open(), unproven()]
-}
-
-pub(crate) fn unproven() -> Conntrack {
-    let nothing = KernelSupport::unproven();
-    Conntrack::builder().kernel_support(nothing).open().unwrap()
 }
 
 pub(crate) fn net(text: &str) -> IpNet {
@@ -332,6 +327,84 @@ fn flushes_of_zones_and_families_take_their_own() {
     }
 }
 
+/// One request of the kernel's where it was seen to do right by just that, and none elsewhere.
+#[test]
+fn the_kernel_is_asked_where_it_was_proven_and_only_there() {
+    use FilterShape as S;
+    let all = population();
+    let by_kernel = |ct: &Conntrack, shape, family| {
+        let right = ct.kernel_support().flush(shape, family).is_right();
+        // Some are right on every kernel.
+        assert!(right || shape != S::FAMILY || ct.kernel_support().trials().is_empty());
+        right
+    };
+    for ct in handles() {
+        for zone in [Zone::DEFAULT, FIVE, Zone::MAX] {
+            make(&ct, &all);
+            let shape = if zone == Zone::DEFAULT {
+                S::ZONE_0
+            } else {
+                S::ZONE
+            };
+            let flushed = ct.flush_zone(zone).unwrap();
+            assert_eq!(flushed.by_kernel(), by_kernel(&ct, shape, None), "{zone}");
+        }
+        for family in [Family::Ipv4, Family::Ipv6] {
+            make(&ct, &all);
+            let flushed = ct.flush_family(family).unwrap();
+            let want = by_kernel(&ct, S::FAMILY, Some(family));
+            assert_eq!(flushed.by_kernel(), want, "{family}");
+            let address = net(if family == Family::Ipv4 {
+                "10.0.0.1/32"
+            } else {
+                "2001:db8::1/128"
+            });
+            let of = || Filter::new().family(family);
+            let tcp = || of().protocol(Protocol::TCP);
+            for (filter, shape) in [
+                (of(), S::FAMILY),
+                (of().zone(FIVE), S::FAMILY | S::ZONE),
+                (of().orig_src(address), S::FAMILY | S::ORIG_SRC),
+                (of().reply_src(address), S::FAMILY | S::REPLY_SRC),
+                (tcp(), S::FAMILY | S::ORIG_PROTOCOL),
+                (
+                    tcp().orig_dst_port(443),
+                    S::FAMILY | S::ORIG_PROTOCOL | S::ORIG_DST_PORT,
+                ),
+            ] {
+                make(&ct, &all);
+                let deleted = ct.delete_matching(&filter).unwrap();
+                let want = by_kernel(&ct, shape, Some(family));
+                assert_eq!(deleted.by_kernel(), want, "{filter}");
+            }
+        }
+        for (filter, shape) in [
+            (Filter::new().zone(FIVE), S::ZONE),
+            (Filter::new().mark(0x107), S::MARK),
+            (
+                Filter::new().mark(Mark::masked(0x07, 0xff).unwrap()),
+                S::MARK_MASK,
+            ),
+            (Filter::new().status(Status::ASSURED), S::STATUS),
+            (Filter::new().zone(FIVE).mark(0x107), S::ZONE | S::MARK),
+        ] {
+            make(&ct, &all);
+            let deleted = ct.delete_matching(&filter).unwrap();
+            assert_eq!(deleted.by_kernel(), by_kernel(&ct, shape, None), "{filter}");
+        }
+        // What no request can say.
+        for filter in [
+            Filter::new().protocol(Protocol::TCP),
+            Filter::new().orig_dst_port(443),
+        ] {
+            assert!(
+                !ct.delete_matching(&filter).unwrap().by_kernel(),
+                "{filter}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_filter_that_means_everything_is_refused() {
     let all = population();
@@ -385,32 +458,5 @@ fn a_protected_zone_survives_what_it_matches() {
             let error = ct.delete_matching_with(&own, &options).unwrap_err();
             assert!(error.is_invalid_input(), "{error}");
         }
-    }
-}
-
-#[test]
-fn lists_say_how_whole_they_are() {
-    own_namespace();
-    for ct in [Conntrack::open().unwrap(), unproven()] {
-        let few: Vec<_> = (0..3).map(|n| udp(n).zone(FIVE).build().unwrap()).collect();
-        let many: Vec<_> = (0..3000).map(|n| udp(n).build().unwrap()).collect();
-        assert!(ct.create_many(&few).is_ok() && ct.create_many(&many).is_ok());
-        for (filter, count, complete) in [
-            (Filter::new().orig_dst_port(54), 0, None),
-            (Filter::new(), 3003, Some(Completeness::Unknown)),
-        ] {
-            let mut list = ct.list(&filter).unwrap();
-            assert_eq!(list.completeness(), Completeness::Interrupted);
-            assert_eq!(list.by_ref().count(), count);
-            if let Some(complete) = complete {
-                assert_eq!(list.completeness(), complete);
-            }
-        }
-        ct.flush_all().unwrap();
-        assert!(ct.create_many(&few).is_ok());
-        let mut list = ct.list(&Filter::new().zone(FIVE)).unwrap();
-        assert_eq!(list.by_ref().count(), 3);
-        assert_eq!(list.completeness(), Completeness::Complete);
-        ct.flush_all().unwrap();
     }
 }

@@ -1,6 +1,5 @@
 //! Events: what happens to entries, as it happens.
 
-use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +7,7 @@ use ctnetlink::{Conntrack, Entry, Event, EventGroups, Events, Filter, Status, Up
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::capabilities::Capability;
-use crate::support::{every_protocol, flows, listed, open, run, set, udp};
+use crate::support::{every_protocol, flows, listed, open, set, socket, track_loopback, udp};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -100,18 +99,12 @@ fn an_overrun_is_told_and_what_follows_arrives() {
 #[test]
 fn real_traffic_is_heard() {
     let ct = open();
-    run("ip", &["link", "set", "lo", "up"]);
+    track_loopback();
     set("nf_conntrack_acct", "1");
     set("nf_conntrack_timestamp", "1");
-    let rules =
-        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
-    run("nft", &[rules]);
     let mut events = listen(&ct);
     let since = SystemTime::now();
-    let (a, b) = (
-        UdpSocket::bind("127.0.0.1:0").unwrap(),
-        UdpSocket::bind("127.0.0.1:0").unwrap(),
-    );
+    let (a, b) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
     let (from, to) = (a.local_addr().unwrap(), b.local_addr().unwrap());
     a.send_to(&[0; 72], to).unwrap();
     b.recv_from(&mut [0; 100]).unwrap();

@@ -12,9 +12,7 @@ use ctnetlink::{
 };
 
 use crate::capabilities::Capability;
-use crate::support::{
-    LONG, assert_flows, command, listed, open, run, udp, v4, v4_peer, v6, v6_peer,
-};
+use crate::support::{LONG, assert_flows, listed, open, run, udp, v4, v4_peer, v6, v6_peer};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -36,7 +34,7 @@ fn expect(master: &NewEntry, port: u16) -> ExpectationBuilder {
     NewExpectation::builder(master, data(port))
 }
 
-fn all(ct: &Conntrack) -> Vec<Expectation> {
+pub(crate) fn all(ct: &Conntrack) -> Vec<Expectation> {
     let mut list = ct.expectations().list().unwrap();
     let mut all: Vec<_> = list.by_ref().map(Result::unwrap).collect();
     assert!(!list.is_incomplete());
@@ -47,10 +45,7 @@ fn all(ct: &Conntrack) -> Vec<Expectation> {
 /// Where translation is a module, its functions are there once a rule has loaded it.
 fn load_translation() {
     let rules = "table ip t { chain c { type nat hook prerouting priority 0; }; }";
-    // While another test has nf_tables loaded, the kernel answers EINVAL, and nft does not ask again.
-    if !command("nft", &[rules]).status.success() {
-        run("nft", &[rules]);
-    }
+    run("nft", &[rules]);
 }
 
 fn ports(ct: &Conntrack) -> Vec<u16> {

@@ -1,15 +1,18 @@
 //! Each condition against a table that has it and its opposite: what is listed is named by its mark.
 
-use std::net::UdpSocket;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ctnetlink::{
-    Conntrack, Entry, EntryBuilder, EntryZone, Filter, Helper, Icmp, Icmpv6, Labels, NatRange,
-    NewEntry, Status, TcpState, Zone,
+    Conntrack, Entry, EntryBuilder, EntryZone, Filter, Helper, Icmp, Icmpv6, NatRange, NewEntry,
+    Status, TcpState, Zone,
 };
 
-use crate::support::{LONG, flows, listed, open, run, udp, v4, v4_peer, v6, v6_peer};
+use crate::support::{
+    LONG, flows, labels, listed, open, reserve_labels, run, socket, udp, unproven, v4, v4_peer, v6,
+    v6_peer,
+};
 
 /// The marks of what a filter finds, in order. A list, a visit and a check of each entry of the whole
 /// table find the same.
@@ -34,17 +37,6 @@ fn found(ct: &Conntrack, text: &str) -> Vec<u32> {
     all.retain(|entry| filter.matches(entry));
     assert_eq!(flows(&all), flows(&list), "{text}");
     marks
-}
-
-/// Room for labels.
-fn reserve_labels() {
-    let rules = "table inet t { chain c { ct label set 1; }; }";
-    run("nft", &[rules]);
-}
-
-fn labels(numbers: &[u8]) -> Labels {
-    let all = numbers.iter().copied();
-    all.fold(Labels::EMPTY, |labels, number| labels.with(number).unwrap())
 }
 
 fn tcp(port: u16, state: TcpState) -> EntryBuilder {
@@ -108,21 +100,15 @@ fn fill(ct: &Conntrack) -> Vec<NewEntry> {
     entries
 }
 
-#[test]
-fn each_condition_finds_exactly_its_entries() {
-    let ct = open();
-    reserve_labels();
-    let entries = fill(&ct);
-    let all: Vec<u32> = (1..=18).collect();
+/// The conditions, and the marks of what they find.
+fn conditions() -> Vec<(&'static str, Vec<u32>)> {
     let all_but = |without: &[u32]| -> Vec<u32> {
-        let rest = all.iter().copied();
+        let rest = 1..=18;
         rest.filter(|mark| !without.contains(mark)).collect()
     };
-    assert_eq!(entries.len(), all.len());
     let icmp = [9, 10, 11, 12];
     let translated = [13, 14, 15, 16];
-    for (text, want) in [
-        ("all", all.clone()),
+    vec![
         ("family=ipv6", vec![12, 16]),
         ("zone=5", vec![2, 3, 4]),
         ("zone=0", all_but(&[2, 3, 4])),
@@ -175,16 +161,78 @@ fn each_condition_finds_exactly_its_entries() {
         ("timeout=..80000", vec![18]),
         ("timeout=80001..90000", vec![1]),
         ("timeout=90001..", all_but(&[1, 18])),
-        ("timeout=0..", all.clone()),
         ("timeout=100001..", vec![]),
         ("zone=5 orig-src-port=2-3 protocol=udp", vec![2, 3]),
-    ] {
+    ]
+}
+
+#[test]
+fn each_condition_finds_exactly_its_entries() {
+    let ct = open();
+    reserve_labels();
+    assert_eq!(fill(&ct).len(), 18);
+    for text in ["all", "timeout=0.."] {
+        assert_eq!(found(&ct, text), (1..=18).collect::<Vec<_>>(), "{text}");
+    }
+    for (text, want) in conditions() {
         assert_eq!(found(&ct, text), want, "{text}");
     }
     // Each entry by its id.
     for entry in listed(&ct, &Filter::new()) {
         let text = format!("id={}", entry.id().unwrap());
         assert_eq!(found(&ct, &text), [entry.mark().unwrap()]);
+    }
+}
+
+/// What is deleted by a condition is what it finds, and what is left is not only as before, it is
+/// the same.
+#[test]
+fn each_condition_deletes_exactly_its_entries() {
+    let proven = open();
+    reserve_labels();
+    let entries = fill(&proven);
+    let ids = || -> BTreeMap<u32, Option<u32>> {
+        let all = listed(&proven, &Filter::new());
+        let id = |entry: &Entry| (entry.mark().unwrap(), entry.id());
+        all.iter().map(id).collect()
+    };
+    let each = listed(&proven, &Filter::new()).into_iter().map(|entry| {
+        let text = format!("id={}", entry.id().unwrap());
+        (text, vec![entry.mark().unwrap()])
+    });
+    // Deleted and made again, an entry has another id: these first, each of them once.
+    let each: Vec<_> = each.collect();
+    let of_conditions = || {
+        conditions()
+            .into_iter()
+            .map(|(text, want)| (text.to_owned(), want))
+    };
+    let by_handle = [
+        (
+            &proven,
+            each.into_iter().chain(of_conditions()).collect::<Vec<_>>(),
+        ),
+        (&unproven(), of_conditions().collect()),
+    ];
+    for (ct, conditions) in by_handle {
+        for (text, want) in conditions {
+            let mut stay = ids();
+            assert_eq!(stay.len(), entries.len());
+            stay.retain(|mark, _| !want.contains(mark));
+            let deleted = ct.delete_matching(&text.parse().unwrap()).unwrap();
+            assert!(deleted.is_clean(), "{text}: {deleted:?}");
+            if !deleted.by_kernel() {
+                let many = Some(want.len() as u64);
+                assert_eq!((deleted.matched, deleted.deleted), (many, many), "{text}");
+            }
+            assert_eq!(ids(), stay, "{text}");
+            let gone = entries
+                .iter()
+                .zip(1..)
+                .filter(|(_, mark)| want.contains(mark));
+            let again = ct.create_many(gone.map(|(entry, _)| entry));
+            again.into_result().unwrap();
+        }
     }
 }
 
@@ -211,9 +259,8 @@ fn real_flows_are_translated_as_the_rules_say() {
         chain p { type nat hook postrouting priority 100; }; \
         chain i { type filter hook input priority 0; ct state new accept; }; }";
     run("nft", &[rules]);
-    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (receiver, sender) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
     let port = receiver.local_addr().unwrap().port();
-    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     for to in ["127.0.0.1", "127.0.0.9"] {
         sender.send_to(b"x", (to, port)).unwrap();
         receiver.recv_from(&mut [0; 8]).unwrap();

@@ -8,6 +8,7 @@ use ctnetlink::{
 };
 use serde_json::{Value, from_value, json, to_value};
 
+use crate::expect::all as expectations;
 use crate::support::{LONG, every_protocol, listed, open, v4, v4_peer};
 
 /// Through the text, as a program beside this one would read it.
@@ -121,13 +122,6 @@ fn expected(master: &NewEntry, port: u16) -> Value {
         "nat": {"direction": "reply", "address": "10.0.0.9", "port": 7},
         "function": "nat-follow-master",
     })
-}
-
-fn expectations(ct: &Conntrack) -> Vec<Expectation> {
-    let all = ct.expectations().list().unwrap();
-    let mut all: Vec<_> = all.map(Result::unwrap).collect();
-    all.sort_by_key(|one| one.tuple().dst_port());
-    all
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod netns;
 mod output;
 mod policies;
 mod probe;
+mod probe_features;
 mod protocols;
 mod review;
 mod settings;

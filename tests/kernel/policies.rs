@@ -9,7 +9,7 @@ use ctnetlink::{
 };
 
 use crate::capabilities::Capability;
-use crate::support::{listed, open, own_namespace, run, set, tracks};
+use crate::support::{listed, open, own_namespace, run, set, setting, track_loopback, tracks};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -51,10 +51,9 @@ fn udp(name: &str, timeouts: UdpTimeouts) -> NewTimeoutPolicy {
     NewTimeoutPolicy::new(name, Family::Ipv4, timeouts).unwrap()
 }
 
-/// A setting of this thread's namespace.
-fn setting(name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).unwrap();
-    text.trim().parse().unwrap()
+/// A setting in seconds.
+fn seconds(name: &str) -> u64 {
+    setting(name).parse().unwrap()
 }
 
 #[test]
@@ -101,7 +100,7 @@ fn what_a_new_policy_does_not_name_is_the_default_of_then() {
     policies.set_defaults(later).unwrap();
     let first = policies.get("first").unwrap();
     assert_eq!(first.timeouts().get("replied"), Some(secs(777)));
-    let unreplied = secs(setting("nf_conntrack_udp_timeout"));
+    let unreplied = secs(seconds("nf_conntrack_udp_timeout"));
     assert_eq!(first.timeouts().get("unreplied"), Some(unreplied));
 }
 
@@ -177,7 +176,7 @@ fn the_longest_name_and_the_longest_time_are_kept() {
         Some(timeouts)
     );
     assert_eq!(
-        setting("nf_conntrack_udp_timeout_stream"),
+        seconds("nf_conntrack_udp_timeout_stream"),
         longest.as_secs()
     );
 }
@@ -235,14 +234,14 @@ fn defaults_are_those_of_the_settings() {
         let before = policies.defaults(protocol).unwrap();
         assert_eq!(
             before.timeouts().get(state),
-            Some(secs(setting(file))),
+            Some(secs(seconds(file))),
             "{protocol} {state}"
         );
         let change = Timeouts::new(protocol).unwrap();
         policies
             .set_defaults(change.with(state, secs(4321)).unwrap())
             .unwrap();
-        assert_eq!(setting(file), 4321);
+        assert_eq!(seconds(file), 4321);
         // What was not named stays.
         let want = Timeouts::from(before).with(state, secs(4321)).unwrap();
         assert_eq!(policies.defaults(protocol).unwrap().timeouts(), &want);
@@ -333,11 +332,8 @@ fn flows_have_the_time_outs_of_their_policy_and_a_used_one_stays() {
     for name in ["dns", "bystander"] {
         policies.create(&udp(name, long)).unwrap();
     }
-    run("ip", &["link", "set", "lo", "up"]);
     // Tracking goes on when the policy's own rule is gone.
-    let tracking =
-        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
-    run("nft", &[tracking]);
+    track_loopback();
     let rule = [
         "-t",
         "raw",
@@ -395,7 +391,7 @@ fn flows_have_the_time_outs_of_their_policy_and_a_used_one_stays() {
     }
     // Without its policy, a flow has the default.
     policies.delete("dns").unwrap();
-    let default = setting("nf_conntrack_udp_timeout");
+    let default = seconds("nf_conntrack_udp_timeout");
     assert!(left_after_a_packet(&socket) <= default);
     assert_eq!(names(policies), ["bystander"]);
     assert_eq!(
@@ -427,9 +423,9 @@ fn typed_sets_are_what_the_kernel_has() {
     assert!(now.cookie_echoed().is_some());
     let gre = GreTimeouts::new().with_unreplied(secs(12)).unwrap();
     policies.set_defaults(gre).unwrap();
-    assert_eq!(setting("nf_conntrack_gre_timeout"), 12);
+    assert_eq!(seconds("nf_conntrack_gre_timeout"), 12);
     let icmpv6 = Icmpv6Timeouts::new().with_timeout(secs(13)).unwrap();
     policies.set_defaults(icmpv6).unwrap();
-    assert_eq!(setting("nf_conntrack_icmpv6_timeout"), 13);
-    assert_ne!(setting("nf_conntrack_icmp_timeout"), 13);
+    assert_eq!(seconds("nf_conntrack_icmpv6_timeout"), 13);
+    assert_ne!(seconds("nf_conntrack_icmp_timeout"), 13);
 }

@@ -55,6 +55,23 @@ fn those_of_the_initial_namespace_say_so() {
     assert_eq!(settings.max().unwrap(), max);
 }
 
+/// The same where they may be written.
+#[test]
+#[ignore = "changes settings of the whole machine: tests/kernels/run.sh runs it in machines of its own"]
+fn those_of_the_initial_namespace_are_set_there() {
+    let ct = Conntrack::builder().netns_pid(1).open().unwrap();
+    let settings = ct.settings();
+    let before = (settings.max().unwrap(), settings.buckets().unwrap());
+    // The kernel takes whole pages of buckets.
+    for (max, buckets) in [(before.0 - 1000, 16_384), before] {
+        settings.set_max(max).unwrap();
+        settings.set_buckets(buckets).unwrap();
+        assert_eq!(settings.max().unwrap(), max);
+        assert_eq!(settings.buckets().unwrap(), buckets);
+        assert_eq!(ct.count().unwrap().max, Some(max));
+    }
+}
+
 #[test]
 fn a_setting_that_is_not_there_says_so() {
     let ct = open();

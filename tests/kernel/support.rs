@@ -1,12 +1,12 @@
 //! A namespace for each test, entries of every protocol, and what the kernel can do.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use ctnetlink::{
     Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, Filter, GreKeys, Icmp, Icmpv6,
-    NewEntry, Protocol, SctpInfo, SctpState, TcpState, Tuple,
+    KernelSupport, Labels, NewEntry, Protocol, SctpInfo, SctpState, TcpState, Tuple,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -24,6 +24,38 @@ pub(crate) fn own_namespace() {
 pub(crate) fn open() -> Conntrack {
     own_namespace();
     Conntrack::open().unwrap()
+}
+
+/// The same table by a handle that trusts the kernel with no filter.
+pub(crate) fn unproven() -> Conntrack {
+    let nothing = KernelSupport::unproven();
+    Conntrack::builder().kernel_support(nothing).open().unwrap()
+}
+
+/// Loopback with tracking, where real packets go.
+pub(crate) fn track_loopback() {
+    run("ip", &["link", "set", "lo", "up"]);
+    let rules =
+        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
+    run("nft", &[rules]);
+}
+
+/// A UDP socket that does not wait for ever.
+pub(crate) fn socket(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    let patience = Duration::from_secs(60);
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket
+}
+
+/// Room for labels: a rule that speaks of them reserves it.
+pub(crate) fn reserve_labels() {
+    run("nft", &["table inet l { chain c { ct label set 1; }; }"]);
+}
+
+pub(crate) fn labels(numbers: &[u8]) -> Labels {
+    let all = numbers.iter().copied();
+    all.fold(Labels::EMPTY, |labels, number| labels.with(number).unwrap())
 }
 
 pub(crate) fn v4(port: u16) -> SocketAddr {
@@ -163,6 +195,13 @@ pub(crate) fn set(name: &str, value: &str) {
     std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
+/// A setting of this thread's namespace.
+pub(crate) fn setting(name: &str) -> String {
+    let path = format!("/proc/sys/net/netfilter/{name}");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.trim().to_owned()
+}
+
 /// Whether this process is privileged in the initial user namespace.
 pub(crate) fn in_initial_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
@@ -173,7 +212,7 @@ pub(crate) fn in_initial_user_namespace() -> bool {
 ///
 /// The file walks a hash table of all namespaces. When another test's sockets let it grow meanwhile,
 /// a walk may miss one or show it twice, so what several walks see is put together.
-pub(crate) fn netfilter_sockets() -> Vec<(u32, u64)> {
+fn netfilter_sockets() -> Vec<(u32, u64)> {
     let mut sockets = std::collections::BTreeSet::new();
     for _ in 0..8 {
         let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();

@@ -1,16 +1,18 @@
 //! Walking the table: lists, visits, filters, counts, counters, flush.
 
 use std::collections::HashSet;
-use std::net::UdpSocket;
 use std::ops::ControlFlow;
 
 use ctnetlink::{
-    Conntrack, EntryZone, Family, Filter, KernelSupport, Mark, NewEntry, PortRange, Protocol,
+    Completeness, Conntrack, EntryZone, Family, Filter, Mark, NewEntry, PortRange, Protocol,
     Status, Zone,
 };
 use ipnet::IpNet;
 
-use crate::support::{assert_flows, every_protocol, listed, open, run, set, udp};
+use crate::support::{
+    assert_flows, every_protocol, listed, open, own_namespace, set, socket, track_loopback, udp,
+    unproven,
+};
 
 fn fill(ct: &Conntrack, count: u16) {
     let entries = (0..count).map(|n| udp(n).mark(u32::from(n)).build().unwrap());
@@ -172,10 +174,7 @@ fn filters_find_exactly_what_they_mean() {
             .protocol(Protocol::TCP)
             .family(Family::Ipv6),
     ];
-    let unproven = Conntrack::builder()
-        .kernel_support(KernelSupport::unproven())
-        .open()
-        .unwrap();
+    let unproven = unproven();
     let mut sizes = Vec::new();
     for filter in filters {
         let want: Vec<_> = all
@@ -244,13 +243,9 @@ fn flush_all_stays_in_its_namespace() {
 #[test]
 fn counters_are_read_and_zeroed() {
     let ct = open();
-    run("ip", &["link", "set", "lo", "up"]);
+    track_loopback();
     set("nf_conntrack_acct", "1");
-    let rules =
-        "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
-    run("nft", &[rules]);
-    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (receiver, sender) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
     let (from, to) = (sender.local_addr().unwrap(), receiver.local_addr().unwrap());
     for _ in 0..3 {
         sender.send_to(&[0; 72], to).unwrap();
@@ -283,4 +278,33 @@ fn without_accounting_there_are_no_counters() {
         (entry.orig_counters(), entry.reply_counters()),
         (None, None)
     );
+}
+
+#[test]
+fn lists_say_how_whole_they_are() {
+    own_namespace();
+    for ct in [Conntrack::open().unwrap(), unproven()] {
+        let few: Vec<_> = (0..3)
+            .map(|n| udp(n).zone(Zone::new(5)).build().unwrap())
+            .collect();
+        let many: Vec<_> = (0..3000).map(|n| udp(n).build().unwrap()).collect();
+        assert!(ct.create_many(&few).is_ok() && ct.create_many(&many).is_ok());
+        for (filter, count, complete) in [
+            (Filter::new().orig_dst_port(54), 0, None),
+            (Filter::new(), 3003, Some(Completeness::Unknown)),
+        ] {
+            let mut list = ct.list(&filter).unwrap();
+            assert_eq!(list.completeness(), Completeness::Interrupted);
+            assert_eq!(list.by_ref().count(), count);
+            if let Some(complete) = complete {
+                assert_eq!(list.completeness(), complete);
+            }
+        }
+        ct.flush_all().unwrap();
+        assert!(ct.create_many(&few).is_ok());
+        let mut list = ct.list(&Filter::new().zone(Zone::new(5))).unwrap();
+        assert_eq!(list.by_ref().count(), 3);
+        assert_eq!(list.completeness(), Completeness::Complete);
+        ct.flush_all().unwrap();
+    }
 }

@@ -9,20 +9,10 @@ use ctnetlink::{
 };
 
 use crate::capabilities::Capability;
-use crate::support::{LONG, assert_flows, listed, open, run, set, udp, v4, v4_peer, v6, v6_peer};
-
-/// A rule that speaks of labels reserves room for them.
-fn reserve_labels() {
-    run("nft", &["add table inet t"]);
-    run("nft", &["add chain inet t c"]);
-    run("nft", &["add rule inet t c ct label set 1"]);
-}
-
-fn labels(numbers: &[u8]) -> Labels {
-    numbers
-        .iter()
-        .fold(Labels::EMPTY, |labels, n| labels.with(*n).unwrap())
-}
+use crate::support::{
+    LONG, assert_flows, labels, listed, open, reserve_labels, run, set, udp, v4, v4_peer, v6,
+    v6_peer,
+};
 
 fn ftp() -> ctnetlink::EntryBuilder {
     Entry::tcp(v4(40_000), v4_peer(21))

@@ -51,7 +51,7 @@ done
 [ -f "$program" ] || usage "$program: there is no such program"
 
 PATH=$PATH:/usr/sbin:/sbin
-"$here/need.sh" qemu-system-x86_64:qemu-system-x86 cpio:cpio busybox:busybox-static
+"$here/need.sh" qemu-system-x86_64:qemu-system-x86 cpio:cpio busybox:busybox-static modprobe:kmod
 "$here/fetch.sh" "$kernel" >&2
 kernel=$(cd "$store/$kernel" && pwd)
 work=$(mktemp -d)
@@ -90,12 +90,13 @@ if [ ! -e "$base" ] || [ "$here/boot.sh" -nt "$base" ] || [ "$here/init" -nt "$b
     install -m 755 "$busybox" "$root/usr/bin/busybox"
     # Not busybox's sh: it prefers its own programs to those that were taken along.
     put_program "$(command -v sh)" /bin/sh
-    # The kernel calls it for what it lacks.
-    ln -s ../bin/busybox "$root/usr/sbin/modprobe"
+    # The kernel calls it for what it lacks. Not busybox's: that does not wait for a module that
+    # another is loading, and so its caller goes on without what it asked for.
+    put_program "$(command -v modprobe)" /sbin/modprobe
     install -m 755 "$here/init" "$root/init"
     printf '%s\n' root:x:0:0::/root:/bin/sh nobody:x:65534:65534::/:/bin/sh >"$root/etc/passwd"
     printf '%s\n' root:x:0: nogroup:x:65534: >"$root/etc/group"
-    cp "$kernel/modules/$modules"/modules.{dep,alias,symbols,softdep} "$root/usr/$modules/"
+    cp "$kernel/modules/$modules"/modules.{dep,alias,symbols,softdep,builtin}* "$root/usr/$modules/"
     # Those of IP, with all that they need.
     awk -F '[: ]+' '
         { needs[$1] = $0 }

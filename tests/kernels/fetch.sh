@@ -3,8 +3,10 @@
 #
 #   fetch.sh [VERSION...]     5.10, 6.1, .. or `newest`; without any: 5.10 6.1 6.12 newest
 #
-# Each ends in $CTNETLINK_KERNELS/VERSION (default ~/.cache/ctnetlink-kernels, so that every checkout uses the same), as `vmlinuz`, `release` (what
-# uname -r will say) and `modules/`. What is there already is left alone. Root is not needed.
+# Each ends in $CTNETLINK_KERNELS/VERSION (default ~/.cache/ctnetlink-kernels, so that every checkout
+# uses the same), as `vmlinuz`, `release` (what uname -r will say) and `modules/`. What is there
+# already is left alone, but once a day the archive is asked whether `newest` still is. Root is not
+# needed.
 set -euo pipefail
 fail() { printf 'tests/kernels/fetch.sh: %s\n' "$*" >&2; exit 1; }
 
@@ -23,11 +25,24 @@ store=$(cd "$store" && pwd)
 exec 9>"$store/.lock"
 flock 9
 
+there() { [ -e "$store/$1/release" ]; }
 missing=()
 for wanted; do
-    [ -e "$store/$wanted/release" ] || missing+=("$wanted")
+    if ! there "$wanted" || { [ "$wanted" = newest ] && [ -z "$(find "$store/newest.asked" -mmin -1440 2>/dev/null)" ]; }; then
+        missing+=("$wanted")
+    fi
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
+
+# Without an archive, what is there does.
+give_up() {
+    for wanted in "${missing[@]}"; do
+        there "$wanted" || fail "$*"
+    done
+    printf 'tests/kernels/fetch.sh: the newest kernel is as it was: %s\n' "$*" >&2
+    exit 0
+}
+[[ " ${missing[*]} " != *" newest "* ]] || touch "$store/newest.asked"
 
 # An apt of our own, which leaves the machine's lists and settings as they are. It has the machine's
 # settings of transport (proxies, retries), but none of its hooks.
@@ -65,7 +80,7 @@ while read -r uri suite; do
 done < <(env -u APT_CONFIG apt-get indextargets --no-release-info \
     --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Component: main' |
     grep -E ' (oldoldstable|oldstable|stable|testing|unstable|bullseye|bookworm|trixie|forky|sid)')
-[ -n "${archives[main]:-}" ] || fail "apt's sources on this machine name no Debian suite to take the mirror from"
+[ -n "${archives[main]:-}" ] || give_up "apt's sources on this machine name no Debian suite to take the mirror from"
 {
     for suite in bullseye bookworm bookworm-backports trixie trixie-backports sid; do
         echo "deb ${archives[main]} $suite main"
@@ -79,7 +94,7 @@ done < <(env -u APT_CONFIG apt-get indextargets --no-release-info \
 # A mirror may lack a suite; what that leaves out is said below.
 apt-get update -qq >"$apt/update.log" 2>&1 || true
 versions=$(apt-cache madison linux-image-amd64 2>/dev/null | awk -F ' *[|] *' '{ print $2 }' | sort -uV)
-[ -n "$versions" ] || fail "the mirror offers no linux-image-amd64; see $apt/update.log"
+[ -n "$versions" ] || give_up "the mirror offers no linux-image-amd64; see $apt/update.log"
 
 # The packages of an image: since 7.x its modules are in one of their own.
 packages_of() { # VERSION
@@ -98,6 +113,7 @@ parts='^\./(boot/vmlinuz-[^/]+|(usr/)?lib/modules/[^/]+/(vmlinuz|modules\.(order
 for wanted in "${missing[@]}"; do
     if [ "$wanted" = newest ]; then
         version=$(tail -n 1 <<<"$versions")
+        ! there newest || [ "$(cat "$store/newest/version" 2>/dev/null)" != "$version" ] || continue
     else
         version=$(grep -E "^${wanted/./\\.}\." <<<"$versions" | tail -n 1) ||
             fail "the mirror offers no kernel $wanted, only: ${versions//$'\n'/ }; see $apt/update.log"
@@ -107,7 +123,7 @@ for wanted in "${missing[@]}"; do
     rm -rf "$apt/new" "$store/.new"
     mkdir -p "$apt/new" "$store/.new"
     (cd "$apt/new" && apt-get download -qq "${packages[@]}" >"$apt/download.log" 2>&1) ||
-        fail "cannot download ${packages[*]}; see $apt/download.log"
+        give_up "cannot download ${packages[*]}; see $apt/download.log"
     for package in "$apt"/new/*.deb; do
         dpkg-deb --fsys-tarfile "$package" >"$apt/new/tar" || fail "cannot unpack $package"
         tar -tf "$apt/new/tar" | { grep -E "$parts" || true; } >"$apt/new/list"
@@ -119,7 +135,7 @@ for wanted in "${missing[@]}"; do
     modules=$(find "$store/.new" -path '*/lib/modules/*' -prune -type d)
     [ -n "$modules" ] || fail "${packages[*]} have no modules"
     release=${modules##*/}
-    # As they are loaded: busybox's modprobe reads no compressed modules.
+    # As they are loaded: not every kmod can unpack what another machine has packed.
     find "$modules" -name '*.ko.xz' -exec xz -dq {} +
     find "$modules" -name '*.ko.zst' -exec zstd -dq --rm {} +
     rm -rf "${store:?}/$wanted"
@@ -128,6 +144,7 @@ for wanted in "${missing[@]}"; do
     mv "$modules" "$store/$wanted/modules/lib/modules/$release"
     depmod -b "$store/$wanted/modules" "$release"
     rm -rf "$store/.new"
+    echo "$version" >"$store/$wanted/version"
     # Last, for it says that all is there.
     echo "$release" >"$store/$wanted/release"
     echo "$wanted: $release ($version)"

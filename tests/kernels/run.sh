@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all of tests/kernel on other kernels, as root and as an unprivileged user of each, and then
-# those that want a machine for themselves.
+# Runs all of tests/kernel and tests/rights.rs on other kernels, as root and as an unprivileged user
+# of each, and then those that want a machine for themselves.
 #
 #   run.sh [KERNEL...]        as fetch.sh calls them; without any: 5.10 6.1 6.12 newest
 #
@@ -30,15 +30,16 @@ PATH=$PATH:/usr/sbin:/sbin
 # Once for all kernels, with the C library of this machine in it. It has a target directory of its
 # own, for the flags would have everything else built anew.
 triple=$(rustc -vV | sed -n 's/^host: //p')
-tests=$(cd "$project" && RUSTFLAGS="-C target-feature=+crt-static" cargo test --locked --no-run \
-    --target "$triple" --target-dir target/static --test kernel --all-features \
-    --message-format=json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-[ -x "$tests" ] || fail "cannot build the kernel tests"
+built=$(cd "$project" && RUSTFLAGS="-C target-feature=+crt-static" cargo test --locked --no-run \
+    --target "$triple" --target-dir target/static --test kernel --test rights --all-features \
+    --message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+tests=$(grep '/kernel-[0-9a-f]*$' <<<"$built") || fail "cannot build the kernel tests"
+rights=$(grep '/rights-[0-9a-f]*$' <<<"$built") || fail "cannot build the test of rights"
 # Most of it tells a debugger where it is.
 stripped=$(mktemp -d)
 trap 'rm -rf "$stripped"' EXIT
-if ! strip -o "$stripped/kernel" "$tests" 2>/dev/null; then cp "$tests" "$stripped/kernel"; fi
+strip -o "$stripped/kernel" "$tests" 2>/dev/null || cp "$tests" "$stripped/kernel"
+strip -o "$stripped/rights" "$rights" 2>/dev/null || cp "$rights" "$stripped/rights"
 
 # iptables opens its extensions when it needs them, so no list of libraries has them.
 extensions=()
@@ -50,7 +51,7 @@ done
 
 run() { # KERNEL
     local status=0
-    "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$project/tests/fixtures" \
+    "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$stripped/rights:/tests/rights" \
         -w conntrack -w nft -w ip -w iptables-nft -w setpriv -w unshare "${extensions[@]}" \
         -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
         "$1" "$here/suite.sh" ${words[@]+"${words[@]}"} >"$store/$1/tests.log" 2>&1 || status=$?

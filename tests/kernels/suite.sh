@@ -1,7 +1,7 @@
 #!/bin/sh
-# What run.sh runs in the machine: the tests of tests/kernel, as root, as an unprivileged user in a
-# user namespace of its own, and those that want a machine for themselves, which are ignored
-# elsewhere. A line `== ..` begins each run, and one ends it.
+# What run.sh runs in the machine: the tests of tests/kernel and tests/rights.rs, as root and as an
+# unprivileged user in a user namespace of its own, and those that want a machine for themselves,
+# which are ignored elsewhere. A line `== ..` begins each run, and one ends it.
 tests=/tests/kernel
 failed=0
 
@@ -17,7 +17,11 @@ run() { # USER COMMAND...
     "$@" || failed=1
     echo "== end $user $(($(cut -d . -f 1 /proc/uptime) - since))"
 }
-chmod 755 /tests "$tests"
+# It has no test harness, and so no line of a result: it ends well, or what it says is a failure.
+rights() { # COMMAND...
+    "$@" /tests/rights || { failed=1; echo "== rights failed: $*"; }
+}
+chmod 755 /tests /tests/*
 # nftables' `ct helper` does not ask for the part of a helper that translates.
 modprobe nf_nat_ftp
 # Every list walks all buckets, which takes most of the time here. A test fills the table, and
@@ -26,7 +30,10 @@ echo 8192 >/proc/sys/net/netfilter/nf_conntrack_buckets
 echo 25000 >/proc/sys/net/netfilter/nf_conntrack_max
 cd /
 run root "$tests" "$@"
-run nobody setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$tests" "$@"
-# Alone: what concerns all namespaces of the machine.
-run machine "$tests" --ignored --nocapture "$@"
+rights
+nobody="setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn"
+run nobody $nobody "$tests" "$@"
+rights $nobody
+# Alone and one by one: what concerns all namespaces of the machine.
+run machine "$tests" --ignored --nocapture --test-threads=1 "$@"
 exit "$failed"

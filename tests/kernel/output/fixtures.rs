@@ -7,8 +7,7 @@ use ctnetlink::{Conntrack, Entry, EntryRef, EntryZone, NewEntry, Protocol};
 use include_dir::{Dir, File, include_dir};
 
 use super::oracle::compare_with_conntrack;
-use super::reserve_labels;
-use crate::support::{LONG, open, set, tracks};
+use crate::support::{LONG, open, reserve_labels, set, tracks};
 
 /// `CTA_TIMEOUT`, `CTA_ZONE`
 const TIMEOUT: u16 = 7;

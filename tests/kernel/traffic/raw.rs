@@ -1,6 +1,6 @@
 //! Protocols that only raw packets speak here: UDP-Lite, GRE, DCCP, and one without a name.
 
-use ctnetlink::{DccpRole, DccpState, Entry, GreKeys, ProtoInfo, Protocol, Status, Tuple};
+use ctnetlink::{DccpRole, DccpState, Entry, GreKeys, Key, ProtoInfo, Protocol, Status, Tuple};
 
 use super::packet::{Packet, Wire};
 use super::proc::agreed;
@@ -170,51 +170,91 @@ fn a_protocol_without_a_name_is_its_number_and_addresses() {
     }
 }
 
-/// A packet of the client's to where nothing is translated.
-fn first(side: Side, protocol: u8, payload: Vec<u8>) -> Packet {
-    let packet = Packet {
-        src: side.client,
-        dst: side.plain,
+/// A packet between the client and where nothing is translated.
+fn plain(side: Side, from_client: bool, protocol: u8, payload: Vec<u8>) -> Packet {
+    let (src, dst) = if from_client {
+        (side.client, side.plain)
+    } else {
+        (side.plain, side.client)
+    };
+    Packet {
+        src,
+        dst,
         protocol,
         payload,
-    };
-    // Of these two the checksum is DCCP's; enhanced GRE has none.
-    let covered = packet.payload.len();
-    if protocol == 33 {
-        packet.checksummed(6, covered)
-    } else {
-        packet
     }
 }
 
-/// The enhanced GRE of PPTP names its call, which is the key of the direction.
+/// The enhanced GRE of PPTP names its call, which is the key of the direction. What the other end
+/// names its own only PPTP's helper knows: without it, each direction is a flow.
 #[test]
 fn the_gre_of_pptp_has_its_call_for_a_key() {
-    const CALL: u16 = 0x1234;
+    const CALLS: [u16; 2] = [0x1234, 0x5678];
     let world = World::new();
     let bystander = world.bystander();
     let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
     let mut events = world.events();
     for side in SIDES {
-        // RFC 2637: a key and a sequence number, version 1, PPP, length, call, number.
-        let mut payload = vec![0x30, 0x01, 0x88, 0x0b, 0, 0];
-        payload.extend(CALL.to_be_bytes());
-        payload.extend([0, 0, 0, 1]);
-        client.send(&first(side, 47, payload));
-        server.hear(side.plain, 47, |_| true);
-        let keys = GreKeys { src: 0, dst: CALL };
-        let orig = Tuple::gre(side.client, side.plain, keys).unwrap();
-        let entries = agreed(&world.ct);
-        assert_eq!(entries.len(), 2);
-        let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
-        assert_eq!(*entry.reply(), orig.reply());
-        assert_eq!(counters(entry), [Some((1, side.header + 12)), Some((0, 0))]);
-        assert_eq!(new(&mut events, &orig).id(), entry.id());
-        world.ct.delete(entry).unwrap();
-        assert_eq!(destroy(&mut events, &orig).id(), entry.id());
+        let mut ids = Vec::new();
+        for (from_client, call) in [true, false].into_iter().zip(CALLS) {
+            // RFC 2637: a key and a sequence number, version 1, PPP, length, call, number.
+            let mut payload = vec![0x30, 0x01, 0x88, 0x0b, 0, 0];
+            payload.extend(call.to_be_bytes());
+            payload.extend([0, 0, 0, 1]);
+            let packet = plain(side, from_client, 47, payload);
+            let (near, far) = if from_client {
+                (&client, &server)
+            } else {
+                (&server, &client)
+            };
+            near.send(&packet);
+            far.hear(packet.dst, 47, |_| true);
+            let keys = GreKeys { src: 0, dst: call };
+            let orig = Tuple::gre(packet.src, packet.dst, keys).unwrap();
+            let entries = agreed(&world.ct);
+            assert_eq!(entries.len(), 2 + ids.len());
+            let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
+            assert_eq!(*entry.reply(), orig.reply());
+            assert_eq!(counters(entry), [Some((1, side.header + 12)), Some((0, 0))]);
+            assert_eq!(new(&mut events, &orig).id(), entry.id());
+            ids.push((orig, entry.id()));
+        }
+        for (orig, id) in ids {
+            world.ct.delete(Key::orig(orig)).unwrap();
+            assert_eq!(destroy(&mut events, &orig).id(), id);
+        }
         silence(&mut events);
         world.assert_spared(&bystander);
     }
+}
+
+const DCCP: u8 = 33;
+/// RFC 4340, section 5.1
+const REQUEST: u8 = 0;
+const RESPONSE: u8 = 1;
+const ACK: u8 = 3;
+/// Of the response. Every byte differs, so that no order of bytes can pass for another.
+const HANDSHAKE: u64 = 0x0102_0304_0506;
+
+/// A packet of DCCP with long sequence numbers, which acknowledges `ack`.
+fn dccp(side: Side, kind: u8, number: u64, ack: u64) -> Packet {
+    let mut ports = [40_033_u16, 9_033];
+    if kind == RESPONSE {
+        ports.reverse();
+    }
+    let mut payload: Vec<u8> = ports.iter().flat_map(|port| port.to_be_bytes()).collect();
+    payload.extend([0, 0, 0, 0, kind << 1 | 1, 0]);
+    payload.extend(&number.to_be_bytes()[2..]);
+    if kind != REQUEST {
+        payload.extend(ack.to_be_bytes());
+    }
+    if kind != ACK {
+        // A service code.
+        payload.extend([0, 0, 0, 42]);
+    }
+    let length = payload.len();
+    payload[4] = u8::try_from(length / 4).unwrap();
+    plain(side, kind != RESPONSE, DCCP, payload).checksummed(6, length)
 }
 
 /// A kernel that tracks DCCP knows its ports and its state; any other takes it for a protocol
@@ -225,35 +265,80 @@ fn dccp_is_tracked_or_has_no_ports() {
     let bystander = world.bystander();
     let (client, server) = (Wire::new(&world.client), Wire::new(&world.server));
     let mut events = world.events();
+    let tracked = tracks_dccp();
     for side in SIDES {
-        // RFC 4340: a request, long sequence numbers, a service code.
-        let mut payload = 40_033_u16.to_be_bytes().to_vec();
-        payload.extend(9_033_u16.to_be_bytes());
-        payload.extend([5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 42]);
-        client.send(&first(side, 33, payload));
-        server.hear(side.plain, 33, |_| true);
-        let entries = agreed(&world.ct);
-        assert_eq!(entries.len(), 2);
-        let entry: &Entry = entries
-            .iter()
-            .find(|entry| entry.protocol() == Protocol::DCCP)
-            .unwrap();
-        assert_eq!(counters(entry), [Some((1, side.header + 20)), Some((0, 0))]);
-        let ports = (entry.orig().src_port(), entry.orig().dst_port());
-        if tracks_dccp() {
-            assert_eq!(ports, (Some(40_033), Some(9_033)));
-            let Some(ProtoInfo::Dccp(info)) = entry.proto_info() else {
-                panic!("{entry}");
+        let orig = tuple_of(
+            Protocol::DCCP,
+            at(side.client, 40_033),
+            at(side.plain, 9_033),
+        );
+        let mut sent = [(0, 0); 2];
+        let mut id = None;
+        for (packet, state, gains) in [
+            (
+                dccp(side, REQUEST, 7, 0),
+                DccpState::Request,
+                Status::empty(),
+            ),
+            (
+                dccp(side, RESPONSE, HANDSHAKE, 7),
+                DccpState::Respond,
+                Status::SEEN_REPLY,
+            ),
+            (
+                dccp(side, ACK, 8, HANDSHAKE),
+                DccpState::PartOpen,
+                Status::SEEN_REPLY | Status::ASSURED,
+            ),
+        ] {
+            let answers = packet.src == side.plain;
+            let (near, far) = if answers {
+                (&server, &client)
+            } else {
+                (&client, &server)
             };
-            let known = (info.state, info.role);
-            assert_eq!(known, (DccpState::Request, Some(DccpRole::Client)));
-        } else {
-            assert_eq!(ports, (None, None));
-            assert_eq!(entry.proto_info(), None);
+            near.send(&packet);
+            far.hear(packet.dst, DCCP, |_| true);
+            let way = &mut sent[usize::from(answers)];
+            way.0 += 1;
+            way.1 += side.header + packet.payload.len() as u64;
+            let entries = agreed(&world.ct);
+            assert_eq!(entries.len(), 2);
+            let entry = entries.iter().find(|entry| *entry.orig() == orig).unwrap();
+            assert_eq!(counters(entry), sent.map(Some));
+            let known = match entry.proto_info() {
+                Some(ProtoInfo::Dccp(info)) => Some((info.state, info.role, info.handshake_seq)),
+                Some(_) => panic!("{entry}"),
+                None => None,
+            };
+            let shaken = if state == DccpState::Request {
+                0
+            } else {
+                HANDSHAKE
+            };
+            let want = (state, Some(DccpRole::Client), Some(shaken));
+            assert_eq!(known, tracked.then_some(want), "{entry}");
+            // Of what it does not track a kernel knows whether it is answered, and no more.
+            let settles = gains.contains(Status::ASSURED);
+            let gains = if tracked {
+                gains
+            } else {
+                gains - Status::ASSURED
+            };
+            let all = Status::SEEN_REPLY | Status::ASSURED;
+            assert_eq!(entry.status().unwrap() & all, gains, "{entry}");
+            let event = match id {
+                None => new(&mut events, &orig),
+                Some(_) if settles && !tracked => continue,
+                Some(_) => update(&mut events, &orig),
+            };
+            assert_eq!(event.status().unwrap() & all, gains);
+            assert_eq!(*id.get_or_insert(event.id()), event.id());
         }
-        assert_eq!(new(&mut events, entry.orig()).id(), entry.id());
-        world.ct.delete(entry).unwrap();
-        assert_eq!(destroy(&mut events, entry.orig()).id(), entry.id());
+        silence(&mut events);
+        let entry = world.flow(&orig);
+        world.ct.delete(&entry).unwrap();
+        assert_eq!(Some(destroy(&mut events, &orig).id()), id);
         silence(&mut events);
         world.assert_spared(&bystander);
     }
