@@ -11,7 +11,7 @@ use crate::wire;
 const OF_EACH_FAMILY: u16 = 32;
 
 /// A table in which flushes are tried.
-pub(super) struct Flushes {
+pub(in crate::ops) struct Flushes {
     session: Session,
     all: Vec<NewEntry>,
 }
@@ -27,7 +27,12 @@ impl Flushes {
         // Zones of one direction may not be there.
         let mut results = made.into_results().into_iter();
         all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
-        Ok(Self { session, all })
+        Ok(Self::of(session, all))
+    }
+
+    /// Where all of these are.
+    pub(in crate::ops) fn of(session: Session, all: Vec<NewEntry>) -> Self {
+        Self { session, all }
     }
 
     /// Which entries are still there; after that, all are. Who survived is found by making all of

@@ -19,6 +19,13 @@ use crate::error::{Error, Operation, Result};
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{Boot, KernelSupport};
 
+#[cfg(test)]
+pub(super) use self::{
+    flush::Flushes,
+    population::{entries, filters},
+    trials::Ground,
+};
+
 /// Enough for any trial; a kernel that takes longer is not worth being asked.
 const DEADLINE: Duration = Duration::from_secs(5);
 const BUFFER: usize = 1 << 20;

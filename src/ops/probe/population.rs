@@ -36,7 +36,7 @@ fn place(family: Family, number: usize) -> IpAddr {
 
 /// The filters of a shape: of the same conditions, other values that kernels may treat in another
 /// way. The verdict is the worst of theirs.
-pub(super) fn filters(shape: FilterShape, family: Option<Family>) -> Vec<KernelFilter> {
+pub(in crate::ops) fn filters(shape: FilterShape, family: Option<Family>) -> Vec<KernelFilter> {
     let mut all = vec![filter(shape, family)];
     let other = other(all[0]);
     if other != all[0] {
@@ -140,7 +140,7 @@ impl Numbers {
 
 /// This many of each family. The first two of each meet all conditions, the next two all of the
 /// other values.
-pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
+pub(in crate::ops) fn entries(of_each: u16) -> Vec<NewEntry> {
     let mut numbers = Numbers(SEED);
     let mut all = Vec::new();
     for family in [Family::Ipv4, Family::Ipv6] {

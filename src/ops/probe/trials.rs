@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::{Asked, KernelFilter, Tester, Trial, Use, Verdict, shapes};
 
 /// Where filters are tried: a namespace with entries in it.
-pub(super) trait Ground {
+pub(in crate::ops) trait Ground {
     fn verdict(&mut self, filter: &KernelFilter) -> Result<Verdict>;
 }
 
@@ -147,7 +147,9 @@ impl Tester for Trials {
     fn all(&self) -> &[Trial] {
         self.all.get_or_init(|| {
             let slots: Vec<_> = self.slots.iter().collect();
-            for task in [Use::List, Use::Flush] {
+            // Lists last: their many entries are removed with their namespace, and until that is done
+            // a flush waits (`nf_conntrack_mutex`).
+            for task in [Use::Flush, Use::List] {
                 // Those that are known stand anywhere.
                 let mut open = slots.clone();
                 open.retain(|slot| slot.of(task).get().is_none());
