@@ -136,9 +136,14 @@ impl Builder {
         self
     }
 
-    /// What is known of the kernel's filters, from a [`KernelSupport::probe`] made elsewhere.
+    /// What is known of the kernel's filters, from a [`KernelSupport::probe`] made elsewhere, or
+    /// stored by this library since the kernel was booted.
     /// Without it they are tried when a filter is first used, in throw-away network namespaces;
     /// [`KernelSupport::unproven`] has everything done in user space and tries nothing.
+    ///
+    /// What was found on another kernel, or before a boot ([`KernelSupport::is_of_this_boot`]), is
+    /// not believed: the handle then does everything in user space, and its
+    /// [`Conntrack::kernel_support`] says why.
     pub fn kernel_support(mut self, support: KernelSupport) -> Self {
         self.support = Some(support);
         self
@@ -154,7 +159,8 @@ impl Builder {
         let namespace = Namespace::open(self.target)?;
         let pool = Pool::new(namespace, self.buffers);
         let buffers = pool.take()?.buffers();
-        let session = Session::new(pool, self.deadline).with_support(self.support);
+        let session = Session::new(pool, self.deadline)
+            .with_support(self.support.map(KernelSupport::believed));
         ops::open_check(&session)?;
         Ok(Conntrack {
             session: Arc::new(session),
@@ -491,7 +497,8 @@ impl Conntrack {
         self.delete_matching(&Filter::new().family(family))
     }
 
-    /// What is proven of the kernel's filters, and used by this handle.
+    /// What is proven of the kernel's filters, and used by this handle: a shape is tried when it is
+    /// first asked for.
     #[must_use]
     pub fn kernel_support(&self) -> &KernelSupport {
         self.session.support()

@@ -4,7 +4,7 @@
 //! measures listing, creating and deleting: with this crate, with other libraries, and with the
 //! least that any program has to do for the same result ([`raw`]): one netlink socket, requests
 //! that were encoded beforehand, answers whose headers are walked and not decoded. It prints lines
-//! for machines (`ratio NAME VALUE`, `rss_mib NAME VALUE`) and a table for people. It asserts no
+//! for machines (`ratio NAME VALUE`, `rss_mib NAME VALUE`, `ms NAME VALUE`) and a table for people. It asserts no
 //! time, only that everybody saw, created and deleted the same number of entries.
 //!
 //! # Why ratios, and which
@@ -47,6 +47,7 @@ mod filters;
 mod flows;
 mod ours;
 mod peers;
+mod probe;
 mod raw;
 mod report;
 mod rss;
@@ -64,9 +65,15 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const PEER_ROUNDS: usize = 2;
 
 fn main() -> Result<()> {
-    // `cargo bench` passes `--bench`: there is nothing to choose from.
+    // `cargo bench` passes `--bench`; `cargo bench --bench table probe` measures nothing else.
     if std::env::args().any(|arg| arg == rss::CHILD) {
         return rss::child();
+    }
+    if std::env::args().any(|arg| arg == probe::CHILD) {
+        return probe::child();
+    }
+    if std::env::args().any(|arg| arg == "probe") {
+        return probe::print();
     }
     let raised = world::raise_max()?;
     world::enter()?;
@@ -78,6 +85,8 @@ fn main() -> Result<()> {
          time, or of time on the wall where no CPU time is given; rounds: their quartiles\n"
     );
 
+    // While the table is empty.
+    probe::print()?;
     let mut report = Report::default();
     creations(entries, rounds.div_ceil(2), &mut report)?;
     fill(entries)?;

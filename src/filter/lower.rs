@@ -1,6 +1,7 @@
 //! What of a filter the kernel is asked to check, given what was proven of it. User space checks the
 //! whole filter again in any case.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -128,19 +129,18 @@ impl Filter {
     }
 
     /// The conditions for a list: of the shapes that the kernel was seen to do right, the one that
-    /// leaves out most.
+    /// leaves out most. Those that leave out less are not tried for it.
     pub(crate) fn for_dump(&self, support: &KernelSupport) -> Option<KernelFilter> {
         let kernel = self.kernel();
         let shape = kernel.shape();
-        let best = support
-            .trials()
-            .iter()
-            .filter(|trial| trial.dump.is_right() && shape.contains(trial.shape))
-            .filter(|trial| {
-                !trial.shape.contains(FilterShape::FAMILY) || trial.family == kernel.family
-            })
-            .max_by_key(|trial| weight(trial.shape))?;
-        Some(kernel.restricted(best.shape))
+        let mut parts = support.shapes();
+        parts.retain(|(part, family)| {
+            let named = part.contains(FilterShape::FAMILY);
+            shape.contains(*part) && (!named || *family == kernel.family)
+        });
+        parts.sort_by_key(|(part, _)| Reverse(weight(*part)));
+        let (best, _) = support.first_right_list(&parts)?;
+        Some(kernel.restricted(best))
     }
 
     /// Whether some kernel could do all of it.
@@ -153,8 +153,9 @@ impl Filter {
     /// and the shape is the whole filter.
     pub(crate) fn for_flush(&self, support: &KernelSupport) -> Option<KernelFilter> {
         let kernel = self.kernel();
-        let right = support.flush(kernel.shape(), kernel.family).is_right();
-        (right && self.is_for_kernel()).then_some(kernel)
+        // What will not be asked for needs no trial.
+        let right = || support.flush(kernel.shape(), kernel.family).is_right();
+        (self.is_for_kernel() && right()).then_some(kernel)
     }
 }
 

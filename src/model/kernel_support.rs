@@ -1,6 +1,7 @@
 //! What was proven of the running kernel.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::{Family, FilterShape};
 use crate::error::Errno;
@@ -61,6 +62,12 @@ pub struct Trial {
     pub flush: Verdict,
 }
 
+impl Trial {
+    pub(crate) fn asked(&self) -> Asked {
+        (self.shape, self.family)
+    }
+}
+
 /// What else a kernel can do. `None`: it could not be found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -83,12 +90,80 @@ pub struct Features {
     pub strict_checking: Option<bool>,
 }
 
-/// What was proven of the running kernel, by trying it out where a wrong answer costs nothing.
+/// A shape, and the family that a request of it names, if it does.
+pub(crate) type Asked = (FilterShape, Option<Family>);
+
+/// Every shape that is ever asked of a kernel.
+pub(crate) fn shapes() -> impl Iterator<Item = Asked> {
+    use FilterShape as S;
+    let plain = [
+        S::ZONE,
+        S::ZONE_0,
+        S::MARK,
+        S::MARK_MASK,
+        S::STATUS,
+        S::ZONE | S::MARK,
+        S::ZONE | S::STATUS,
+    ];
+    let of_family = [
+        S::FAMILY,
+        S::FAMILY | S::ZONE,
+        S::FAMILY | S::ORIG_SRC,
+        S::FAMILY | S::ORIG_DST,
+        S::FAMILY | S::REPLY_SRC,
+        S::FAMILY | S::REPLY_DST,
+        S::FAMILY | S::ORIG_PROTOCOL,
+        S::FAMILY | S::ORIG_PROTOCOL | S::ORIG_SRC_PORT,
+        S::FAMILY | S::ORIG_PROTOCOL | S::ORIG_DST_PORT,
+        S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT,
+        S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_DST_PORT,
+        S::FAMILY | S::ZONE | S::ORIG_SRC,
+        S::FAMILY | S::ORIG_SRC | S::ORIG_PROTOCOL | S::ORIG_DST_PORT,
+    ];
+    let families = [Family::Ipv4, Family::Ipv6].into_iter();
+    let of_families = families.flat_map(move |family| of_family.map(|shape| (shape, Some(family))));
+    plain
+        .map(|shape| (shape, None))
+        .into_iter()
+        .chain(of_families)
+}
+
+/// What a filter is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    List,
+    Flush,
+}
+
+/// Makes the trials of the running kernel when they are first asked for, each once.
+pub(crate) trait Tester: fmt::Debug + Sync {
+    /// The first of these that the kernel does right. Those behind it need no trial.
+    fn first_right(&self, task: Use, shapes: &[Asked]) -> Option<Asked>;
+    fn verdict(&self, task: Use, asked: Asked) -> Verdict;
+    /// Of every shape.
+    fn all(&self) -> &[Trial];
+}
+
+/// A boot of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Boot {
+    /// `kernel.osrelease`
+    pub(crate) release: String,
+    /// `kernel.random.boot_id`
+    pub(crate) id: String,
+}
+
+/// What is proven of the running kernel, by trying it out where a wrong answer costs nothing.
 ///
 /// Kernels get some of their own filters wrong, differently by version, and no version number tells:
 /// a filtered flush may remove everything, or just what it should spare. So nothing is asked of a
 /// kernel that was not seen to do it right. [`KernelSupport::probe`] tries; what was not tried
 /// counts as broken, and is done in user space.
+///
+/// What a probe gives makes the trial of a shape when the shape is first asked for, once in the life
+/// of the process: a walk of the kernel's hash table for each of them takes longer, all in all, than
+/// most programs will want to wait. [`KernelSupport::trials`], and writing it as text or as JSON,
+/// makes those that are missing.
 ///
 /// ```
 /// use ctnetlink::{FilterShape, KernelSupport};
@@ -96,10 +171,13 @@ pub struct Features {
 /// let nothing = KernelSupport::unproven();
 /// assert!(!nothing.flush(FilterShape::ZONE, None).is_right());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KernelSupport {
+    /// None where there is a tester.
     pub(crate) trials: Vec<Trial>,
+    pub(crate) tester: Option<&'static dyn Tester>,
     pub(crate) features: Features,
+    pub(crate) boot: Option<Boot>,
     pub(crate) why_not: Option<String>,
 }
 
@@ -117,10 +195,10 @@ impl KernelSupport {
         }
     }
 
-    /// Every trial that was made.
+    /// Every trial. Those that were not made yet are made now.
     #[must_use]
     pub fn trials(&self) -> &[Trial] {
-        &self.trials
+        self.tester.map_or(&self.trials, Tester::all)
     }
 
     /// What else the kernel can do.
@@ -129,35 +207,83 @@ impl KernelSupport {
         self.features
     }
 
+    /// The release of the kernel that was tried (`uname -r`), if it is known.
+    #[must_use]
+    pub fn release(&self) -> Option<&str> {
+        self.boot.as_ref().map(|boot| &*boot.release)
+    }
+
     /// Why nothing could be tried, if so: no right to make a network namespace, for example.
     #[must_use]
     pub fn why_not(&self) -> Option<&str> {
         self.why_not.as_deref()
     }
 
-    fn trial(&self, shape: FilterShape, family: Option<Family>) -> Option<&Trial> {
-        self.trials
-            .iter()
-            .find(|trial| (trial.shape, trial.family) == (shape, family))
+    /// Of which shapes there are trials, or can be.
+    pub(crate) fn shapes(&self) -> Vec<Asked> {
+        match self.tester {
+            Some(_) => shapes().collect(),
+            None => self.trials.iter().map(Trial::asked).collect(),
+        }
+    }
+
+    /// The first of these shapes that lists are right with.
+    pub(crate) fn first_right_list(&self, shapes: &[Asked]) -> Option<Asked> {
+        match self.tester {
+            Some(tester) => tester.first_right(Use::List, shapes),
+            None => shapes
+                .iter()
+                .copied()
+                .find(|(shape, family)| self.dump(*shape, *family).is_right()),
+        }
+    }
+
+    fn verdict(&self, task: Use, asked: Asked) -> Verdict {
+        if let Some(tester) = self.tester {
+            return tester.verdict(task, asked);
+        }
+        let trial = self.trials.iter().find(|trial| trial.asked() == asked);
+        trial.map_or(Verdict::Unproven, |trial| match task {
+            Use::List => trial.dump,
+            Use::Flush => trial.flush,
+        })
     }
 
     /// Whether lists with a filter of this very shape are right. `family`: the one that the request
-    /// names, if it does.
+    /// names, if it does. If it is not known yet, it is tried.
     #[must_use]
     pub fn dump(&self, shape: FilterShape, family: Option<Family>) -> Verdict {
-        self.trial(shape, family)
-            .map_or(Verdict::Unproven, |trial| trial.dump)
+        self.verdict(Use::List, (shape, family))
     }
 
-    /// Whether flushes with a filter of this very shape are right.
+    /// Whether flushes with a filter of this very shape are right. If it is not known yet, it is
+    /// tried.
     #[must_use]
     pub fn flush(&self, shape: FilterShape, family: Option<Family>) -> Verdict {
-        self.trial(shape, family)
-            .map_or(Verdict::Unproven, |trial| trial.flush)
+        self.verdict(Use::Flush, (shape, family))
     }
 }
 
-/// One line for each trial and each feature, for people:
+/// Equal are those that prove the same. Of two different ones all trials are made.
+impl PartialEq for KernelSupport {
+    fn eq(&self, other: &Self) -> bool {
+        let rest = (&self.features, &self.boot, &self.why_not);
+        let same = rest == (&other.features, &other.boot, &other.why_not);
+        // There is one tester in a process.
+        same && (self.tester.is_some() && other.tester.is_some() || self.trials() == other.trials())
+    }
+}
+
+impl Eq for KernelSupport {}
+
+impl Hash for KernelSupport {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Without the trials, which may have to be made.
+        (&self.features, &self.boot, &self.why_not).hash(state);
+    }
+}
+
+/// One line for each trial and each feature, for people, after all trials were made:
 /// `ipv6 family+orig_src: list inverted, done in user space; flush right`.
 impl fmt::Display for KernelSupport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,7 +293,7 @@ impl fmt::Display for KernelSupport {
                 "nothing was tried, so all filters are checked in user space: {why}"
             )?;
         }
-        for trial in &self.trials {
+        for trial in self.trials() {
             if let Some(family) = trial.family {
                 write!(f, "{family} ")?;
             }

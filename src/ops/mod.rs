@@ -35,7 +35,7 @@ pub(crate) use single::{create, delete, flush_all, get, update, upsert};
 pub(crate) use stats::{cpu_stats, expect_cpu_stats};
 use support::Tracked;
 pub use table::{Entries, Visited};
-pub(crate) use table::{list, list_and_zero_counters, list_dying, list_everything, visit};
+pub(crate) use table::{list, list_and_zero_counters, list_dying, visit};
 
 /// What every conversation of a handle needs.
 pub(crate) struct Session {

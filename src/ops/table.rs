@@ -162,11 +162,6 @@ pub(crate) fn list(session: &Session, filter: &Filter) -> Result<Entries> {
     entries(session, Operation::List, Request::List, filter)
 }
 
-/// All entries, whatever may be known of filters.
-pub(crate) fn list_everything(session: &Session) -> Result<Entries> {
-    list(session, &Filter::new())
-}
-
 pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
     let operation = Operation::ListAndZeroCounters;
     entries(

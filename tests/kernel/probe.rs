@@ -85,7 +85,10 @@ fn no_file_and_no_thread_is_left_of_a_probe() {
     const CHILD: &str = "CTNETLINK_TEST_PROBES";
     if std::env::var_os(CHILD).is_some() {
         let before = held();
-        assert_eq!(KernelSupport::probe().why_not(), None);
+        let support = KernelSupport::probe();
+        assert_eq!(support.why_not(), None);
+        assert_eq!(settled(held, &before), before);
+        assert!(!support.trials().is_empty());
         assert_eq!(settled(held, &before), before);
         return;
     }
@@ -106,6 +109,19 @@ fn no_file_and_no_thread_is_left_of_a_probe() {
 fn nothing_is_left_of_a_probe() {
     let here = fs::read_link("/proc/thread-self/ns/net").unwrap();
     let support = KernelSupport::probe();
+    // In whatever order others ask, all see the same verdicts.
+    let zone = support.dump(FilterShape::ZONE, None);
+    let trials = support.trials();
+    let of_zone = trials.iter().find(|trial| trial.shape == FilterShape::ZONE);
+    assert_eq!(of_zone.map(|trial| trial.dump), Some(zone));
+    assert!(
+        trials.iter().all(|trial| {
+            trial.dump == support.dump(trial.shape, trial.family)
+                && trial.flush == support.flush(trial.shape, trial.family)
+                && ![trial.dump, trial.flush].contains(&Verdict::Unproven)
+        }),
+        "{support}"
+    );
     assert_eq!(settled(threads, &0), 0);
     assert_eq!(fs::read_link("/proc/thread-self/ns/net").unwrap(), here);
     // What was found elsewhere can be given, and nothing is tried then.
@@ -120,6 +136,56 @@ fn nothing_is_left_of_a_probe() {
         .open()
         .unwrap();
     assert_eq!(ct.kernel_support(), &support);
+}
+
+/// What an agent stored is used by its next process, and not after a boot.
+#[cfg(feature = "serde")]
+#[test]
+fn what_was_stored_is_believed_until_the_next_boot() {
+    let five = Filter::new().zone(Zone::new(5));
+    let probed = KernelSupport::probe();
+    assert!(probed.is_of_this_boot() && probed.release().is_some());
+    let text = serde_json::to_string(&probed).unwrap();
+    let stored: KernelSupport = serde_json::from_str(&text).unwrap();
+    assert_eq!(stored, probed);
+    assert_eq!(stored.to_string(), probed.to_string());
+    assert!(stored.is_of_this_boot());
+    let open = |support: &KernelSupport| {
+        let ct = Conntrack::builder().kernel_support(support.clone());
+        let ct = ct.open().unwrap();
+        ct.create(&udp(1).zone(Zone::new(5)).build().unwrap())
+            .unwrap();
+        ct.create(&udp(2).zone(Zone::new(6)).build().unwrap())
+            .unwrap();
+        assert_eq!(listed(&ct, &five).len(), 1);
+        let deleted = ct.delete_matching(&five).unwrap();
+        assert!(deleted.is_clean());
+        assert_eq!(listed(&ct, &Filter::new()).len(), 1);
+        ct.flush_all().unwrap();
+        (deleted.by_kernel(), ct.kernel_support().clone())
+    };
+    crate::support::own_namespace();
+    let right = probed.flush(FilterShape::ZONE, None).is_right();
+    assert_eq!(open(&stored), (right, stored.clone()));
+    for field in ["boot", "release"] {
+        let mut other: serde_json::Value = serde_json::from_str(&text).unwrap();
+        other[field] = "another".into();
+        let other: KernelSupport = serde_json::from_value(other).unwrap();
+        assert!(!other.is_of_this_boot());
+        let (by_kernel, used) = open(&other);
+        assert!(!by_kernel && used.trials().is_empty());
+        assert!(
+            used.why_not().unwrap().contains("not since this boot"),
+            "{used}"
+        );
+    }
+    let mut nameless: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in ["boot", "release"] {
+        nameless.as_object_mut().unwrap().remove(field);
+    }
+    let nameless: KernelSupport = serde_json::from_value(nameless).unwrap();
+    assert!(!nameless.is_of_this_boot());
+    assert!(!open(&nameless).0);
 }
 
 /// The verdicts on kernels that were looked at by other means as well.

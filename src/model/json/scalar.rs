@@ -14,8 +14,8 @@ use serde::{Deserializer, Serializer};
 use super::form::{In, Out, Part, Side};
 use crate::error::Error;
 use crate::model::{
-    DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family, Helper, Labels,
-    Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
+    DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family, FilterShape,
+    Helper, Labels, Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
 };
 
 macro_rules! numbers {
@@ -455,6 +455,8 @@ flags! {
     ExpectFlags, "flags of an expectation", "PERMANENT", Cow::Borrowed;
     // As the field `event` has them.
     EventGroups, "event groups", "new", lower;
+    // As a shape is shown.
+    FilterShape, "shape", "zone", lower;
 }
 
 fn lower(name: &str) -> Cow<'_, str> {

@@ -1,127 +1,247 @@
 //! Lists with filters, tried.
 //!
-//! A walk of the table takes milliseconds where the table is large, however few entries there are.
-//! So one list without a filter tells the order in which the table is walked, and of each filtered
-//! list only the first piece is looked at: it must begin as that order says.
+//! A walk of the table takes milliseconds where the hash table is large, however few entries there
+//! are. So a list without a filter tells the order in which the table is walked, as far as it is
+//! needed, and of each filtered list only the first pieces are looked at: it must begin as that
+//! order says.
 
 use super::population;
 use super::session;
+use super::trials::Ground;
 use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Buffers, Socket, Transport};
-use crate::model::{Entry, Family, FilterShape, KernelFilter, Verdict};
+use crate::model::{Entry, FilterShape, KernelFilter, Verdict};
 use crate::ops;
-use crate::wire::{self, Datagram, EntryRef, FrameKind, frame};
+use crate::wire::{self, Datagram, EntryRef, FrameKind, Request, frame};
 
-const OF_EACH_FAMILY: u16 = 1500;
+/// More of them cost more to make and less to walk to.
+const FEW: u16 = 500;
+const MANY: u16 = 1250;
+/// From so many shapes on there are many.
+const MANY_SHAPES: usize = 8;
 /// Fewer are no proof, unless the list came to its end.
 const ENOUGH: usize = 8;
+/// A piece of a list (`NLMSG_GOODSIZE`) fits.
+const PIECE: usize = 8192;
+/// A list that has put nothing to the test by then is no proof.
+const PIECES: usize = 4;
 
-/// One verdict a shape.
-pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<Vec<Verdict>> {
-    let session = session()?;
-    let batch = ops::create_many(&session, population::entries(OF_EACH_FAMILY).iter());
-    // Zones of one direction may not be there; what was made is what counts.
-    if let Some(error) = batch.stopped() {
-        return Err(error.clone());
+/// A table in which lists are tried.
+pub(super) struct Lists(Order<Begun>);
+
+impl Lists {
+    /// For the trials of so many shapes.
+    pub(super) fn new(shapes: usize) -> Result<Self> {
+        let of_each = if shapes < MANY_SHAPES { FEW } else { MANY };
+        let batch = ops::create_many(&session()?, population::entries(of_each).iter());
+        // Zones of one direction may not be there; what was made is what counts.
+        if let Some(error) = batch.stopped() {
+            return Err(error.clone());
+        }
+        let all = Begun::new(|datagram| wire::dump(datagram, Request::List))?;
+        Ok(Self(Order::new(all)))
     }
-    let all = ops::list_everything(&session)?.collect::<Result<Vec<Entry>>>()?;
-    shapes
-        .iter()
-        .map(|(shape, family)| {
-            super::worst(population::filters(*shape, *family), |filter| {
-                Ok(match first_piece(filter)? {
-                    Err(failure) => Verdict::Refused(failure.errno),
-                    Ok(piece) => judge(&all, &piece, filter),
-                })
-            })
+}
+
+impl Ground for Lists {
+    fn verdict(&mut self, filter: &KernelFilter) -> Result<Verdict> {
+        let mut list = Begun::new(|datagram| wire::dump_filtered(datagram, filter))?;
+        for _ in 0..PIECES {
+            if let Err(failure) = list.read_on()? {
+                return Ok(Verdict::Refused(failure.errno));
+            }
+            let piece = &list.piece;
+            let verdict = judge(&mut self.0, piece, filter)?;
+            if !verdict.is_right() || piece.ended || self.0.tests(piece, filter) {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Unproven)
+    }
+}
+
+/// The order in which the table is walked, known as far as it was asked for.
+struct Order<I> {
+    walk: I,
+    known: Vec<Entry>,
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Order<I> {
+    fn new(walk: I) -> Self {
+        Self {
+            walk,
+            known: Vec::new(),
+        }
+    }
+
+    /// The first entries that meet a condition: this many, if there are.
+    fn first(&mut self, count: usize, meets: &dyn Fn(&Entry) -> bool) -> Result<Vec<u32>> {
+        let known = self.known.iter().filter(|entry| meets(entry));
+        let mut found: Vec<u32> = known.filter_map(Entry::id).take(count).collect();
+        while found.len() < count {
+            let Some(entry) = self.walk.next().transpose()? else {
+                break;
+            };
+            found.extend(entry.id().filter(|_| meets(&entry)));
+            self.known.push(entry);
+        }
+        Ok(found)
+    }
+
+    /// Whether each condition alone kept an entry out of the piece that meets all others.
+    fn tests(&self, piece: &Piece, filter: &KernelFilter) -> bool {
+        let last = piece.entries.last().and_then(Entry::id);
+        let passed: Vec<&Entry> = self
+            .known
+            .iter()
+            .take_while(|entry| entry.id() != last)
+            .filter(|entry| !filter.matches(entry))
+            .collect();
+        population::conditions(filter.shape()).all(|condition| {
+            let others = filter.restricted(!condition);
+            passed.iter().any(|entry| others.matches(entry))
         })
-        .collect()
+    }
 }
 
 /// The beginning of a list, and whether it is all of it.
 #[derive(Debug, Default)]
 struct Piece {
-    ids: Vec<u32>,
+    entries: Vec<Entry>,
     ended: bool,
 }
 
-/// What a kernel says first. It is looked at and left in the queue: taking it would have the kernel
-/// go on to the next piece.
-fn first_piece(filter: &KernelFilter) -> Result<std::result::Result<Piece, Failure>> {
-    let mut socket = Socket::open(Buffers {
-        receive: 1,
-        send: 1 << 16,
-    })?;
-    let mut datagram = Datagram::new(1);
-    wire::dump_filtered(&mut datagram, filter)?;
-    let mut buffer = Vec::with_capacity(1 << 16);
-    let failed = |action, errno| Error::system(Operation::Probe, action, errno, None);
-    socket
-        .send(datagram.bytes())
-        .map_err(|errno| failed("send to the kernel", errno))?;
-    let mut piece = Piece::default();
-    // A refusal, or a list that has no entries, is all there is.
-    socket
-        .peek(&mut buffer, super::DEADLINE)
-        .map_err(|errno| failed("receive from the kernel", errno))?;
-    let mut rest = &buffer[..];
-    let malformed = |malformed: wire::Malformed| malformed.error(Operation::Probe);
-    while let Some(message) = frame(&mut rest).map_err(malformed)? {
-        match message.kind {
-            FrameKind::Data(_) => {
-                let entry = EntryRef::decode(message.payload).map_err(malformed)?;
-                piece.ids.extend(entry.id()?);
-            }
-            FrameKind::Error | FrameKind::Done => match message.outcome().map_err(malformed)? {
-                Ok(()) => piece.ended = true,
-                Err(failure) => return Ok(Err(failure)),
-            },
-            FrameKind::Noop | FrameKind::Overrun => {}
-        }
-    }
-    Ok(Ok(piece))
+/// A list that is read no further than needed.
+struct Begun {
+    socket: Socket,
+    buffer: Vec<u8>,
+    piece: Piece,
+    /// How many entries were given out.
+    given: usize,
 }
 
-/// `all` in the order in which the table is walked.
-fn judge(all: &[Entry], piece: &Piece, filter: &KernelFilter) -> Verdict {
-    let wanted = |meets: &dyn Fn(&Entry) -> bool| -> Vec<u32> {
-        let ids = all.iter().filter(|entry| meets(entry));
-        ids.filter_map(Entry::id).collect()
+fn failed(action: &'static str) -> impl Fn(nix::errno::Errno) -> Error {
+    move |errno| Error::system(Operation::Probe, action, errno, None)
+}
+
+impl Begun {
+    /// On a socket of its own: on one that has read more at once, pieces are larger.
+    fn new(request: impl FnOnce(&mut Datagram) -> Result<()>) -> Result<Self> {
+        let mut socket = Socket::open(Buffers {
+            receive: 1,
+            send: 1 << 16,
+        })?;
+        let mut datagram = Datagram::new(1);
+        request(&mut datagram)?;
+        socket
+            .send(datagram.bytes())
+            .map_err(failed("send to the kernel"))?;
+        Ok(Self {
+            socket,
+            buffer: Vec::with_capacity(PIECE),
+            piece: Piece::default(),
+            given: 0,
+        })
+    }
+
+    /// Adds what the kernel says next. It is looked at and left in the queue: only when it is taken
+    /// the kernel walks on to the next piece.
+    fn read_on(&mut self) -> Result<std::result::Result<(), Failure>> {
+        let receiving = failed("receive from the kernel");
+        if !self.buffer.is_empty() {
+            let taken = self.socket.receive(&mut self.buffer, super::DEADLINE);
+            taken.map_err(&receiving)?;
+        }
+        // A refusal, or a list that has no entries, is all there is.
+        let received = self.socket.peek(&mut self.buffer, super::DEADLINE);
+        let received = received.map_err(&receiving)?;
+        if received.length > self.buffer.len() {
+            let had = self.buffer.len();
+            return Err(Error::truncated(Operation::Probe, received.length, had));
+        }
+        let mut rest = &self.buffer[..];
+        let malformed = |malformed: wire::Malformed| malformed.error(Operation::Probe);
+        while let Some(message) = frame(&mut rest).map_err(malformed)? {
+            match message.kind {
+                FrameKind::Data(_) => {
+                    let entry = EntryRef::decode(message.payload).map_err(malformed)?;
+                    let entry = entry.try_entry().map_err(malformed)?;
+                    self.piece.entries.push(entry);
+                }
+                FrameKind::Error | FrameKind::Done => {
+                    match message.outcome().map_err(malformed)? {
+                        Ok(()) => self.piece.ended = true,
+                        Err(failure) => return Ok(Err(failure)),
+                    }
+                }
+                FrameKind::Noop | FrameKind::Overrun => {}
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl Iterator for Begun {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        while self.given == self.piece.entries.len() {
+            if self.piece.ended {
+                return None;
+            }
+            match self.read_on() {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return Some(Err(Error::kernel(Operation::Probe, failure))),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.given += 1;
+        self.piece.entries.get(self.given - 1).cloned().map(Ok)
+    }
+}
+
+fn judge(
+    order: &mut Order<impl Iterator<Item = Result<Entry>>>,
+    piece: &Piece,
+    filter: &KernelFilter,
+) -> Result<Verdict> {
+    let ids: Vec<u32> = piece.entries.iter().filter_map(Entry::id).collect();
+    if ids.len() < piece.entries.len() {
+        return Ok(Verdict::Unproven);
+    }
+    let mut fits = |meets: &dyn Fn(&Entry) -> bool| -> Result<bool> {
+        // One more, to see whether there is one.
+        let expected = order.first(ids.len() + 1, meets)?;
+        let whole = ids.len() == expected.len();
+        Ok(!expected.is_empty()
+            && expected.starts_with(&ids)
+            && (whole || !piece.ended && ids.len() >= ENOUGH))
     };
-    let fits = |expected: &[u32]| {
-        let whole = piece.ids.len() == expected.len();
-        !expected.is_empty()
-            && expected.starts_with(&piece.ids)
-            && (whole || !piece.ended && piece.ids.len() >= ENOUGH)
-    };
-    let matching = wanted(&|entry| filter.matches(entry));
     // A kernel may heed the conditions beside the tuples and get those of the tuples wrong.
     let beside = filter.restricted(!FilterShape::TUPLES);
-    if fits(&matching) {
+    Ok(if fits(&|entry| filter.matches(entry))? {
         Verdict::Right
-    } else if fits(&wanted(&|_| true)) || fits(&wanted(&|entry| beside.matches(entry))) {
+    } else if fits(&|_| true)? || fits(&|entry| beside.matches(entry))? {
         Verdict::Ignored
-    } else if fits(&wanted(&|entry| !filter.matches(entry)))
-        || fits(&wanted(&|entry| {
-            beside.matches(entry) && !filter.matches(entry)
-        }))
+    } else if fits(&|entry| !filter.matches(entry))?
+        || fits(&|entry| beside.matches(entry) && !filter.matches(entry))?
     {
         Verdict::Inverted
-    } else if piece.ids.iter().all(|id| matching.contains(id)) {
+    } else if piece.entries.iter().all(|entry| filter.matches(entry)) {
         Verdict::Omits
     } else {
         Verdict::Wrong
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Operation;
+    use crate::model::{Family, shapes};
 
     /// A table with ids, in the order in which it would be walked.
-    fn table() -> Vec<Entry> {
-        let new = population::entries(40);
+    fn table(of_each: u16) -> Vec<Entry> {
+        let new = population::entries(of_each);
         let entries = (1..).zip(&new).map(|(id, new)| {
             let mut entry = new.entry().clone();
             entry.id = Some(id * 7919 % 100_003);
@@ -132,27 +252,29 @@ mod tests {
         entries
     }
 
+    fn order(all: &[Entry]) -> Order<impl Iterator<Item = Result<Entry>>> {
+        Order::new(all.iter().cloned().map(Ok))
+    }
+
     fn piece(all: &[Entry], most: usize, meets: impl Fn(&Entry) -> bool) -> Piece {
-        let ids: Vec<_> = all.iter().filter(|entry| meets(entry)).collect();
+        let entries = all.iter().filter(|entry| meets(entry));
+        let entries: Vec<_> = entries.take(most).cloned().collect();
         Piece {
-            ended: most > ids.len(),
-            ids: ids
-                .iter()
-                .take(most)
-                .filter_map(|entry| entry.id())
-                .collect(),
+            ended: most > entries.len(),
+            entries,
         }
     }
 
     #[test]
     fn what_a_kernel_did_is_told_apart() {
-        let all = table();
+        let all = table(40);
         let five = FilterShape::FAMILY | FilterShape::ZONE | FilterShape::ORIG_SRC;
         for filter in population::filters(five, Some(Family::Ipv6)) {
             let beside = filter.restricted(FilterShape::FAMILY | FilterShape::ZONE);
             for most in [12, usize::MAX] {
-                let judged = |meets: &dyn Fn(&Entry) -> bool| {
-                    judge(&all, &piece(&all, most, meets), &filter)
+                let mut order = order(&all);
+                let mut judged = |meets: &dyn Fn(&Entry) -> bool| {
+                    judge(&mut order, &piece(&all, most, meets), &filter).unwrap()
                 };
                 let right = |entry: &Entry| filter.matches(entry);
                 assert_eq!(judged(&right), Verdict::Right);
@@ -177,39 +299,91 @@ mod tests {
 
     #[test]
     fn a_piece_that_is_too_short_is_no_proof() {
-        let all = table();
+        let all = table(40);
         let filter = population::filters(FilterShape::STATUS, None).remove(0);
         let right = |entry: &Entry| filter.matches(entry);
-        let judged = |most| judge(&all, &piece(&all, most, right), &filter);
-        assert_eq!(judged(ENOUGH), Verdict::Right);
-        assert_eq!(judged(ENOUGH - 1), Verdict::Omits);
-        assert_eq!(judged(0), Verdict::Omits);
+        let judged = |piece: &Piece| judge(&mut order(&all), piece, &filter).unwrap();
+        let long = |most| judged(&piece(&all, most, right));
+        assert_eq!(long(ENOUGH), Verdict::Right);
+        assert_eq!(long(ENOUGH - 1), Verdict::Omits);
+        assert_eq!(long(0), Verdict::Omits);
         // A list that ended early left something out, however it began.
         let mut early = piece(&all, ENOUGH, right);
         early.ended = true;
-        assert_eq!(judge(&all, &early, &filter), Verdict::Omits);
+        assert_eq!(judged(&early), Verdict::Omits);
+        // Or late.
+        let most = all.iter().filter(|entry| right(entry)).count();
+        let mut whole = piece(&all, most, right);
+        whole.ended = true;
+        assert_eq!(judged(&whole), Verdict::Right);
+        whole.entries.pop();
+        assert_eq!(judged(&whole), Verdict::Omits);
         // Entries in another order are not what the walk gives.
         let mut mixed = piece(&all, ENOUGH, right);
-        mixed.ids.swap(0, 1);
-        assert_eq!(judge(&all, &mixed, &filter), Verdict::Omits);
+        mixed.entries.swap(0, 1);
+        assert_eq!(judged(&mixed), Verdict::Omits);
+        // Nor is one that comes twice, or one without an id.
+        let mut twice = piece(&all, ENOUGH, right);
+        twice.entries.insert(1, twice.entries[0].clone());
+        assert_eq!(judged(&twice), Verdict::Omits);
+        let mut nameless = piece(&all, ENOUGH, right);
+        nameless.entries[0].id = None;
+        assert_eq!(judged(&nameless), Verdict::Unproven);
     }
 
+    /// No more of the order is looked at than it takes, and all of it comes to the same.
     #[test]
-    fn the_worst_verdict_of_a_shape_is_its_verdict() {
-        let shape = FilterShape::FAMILY | FilterShape::ORIG_PROTOCOL | FilterShape::ORIG_DST_PORT;
-        let filters = population::filters(shape, Some(Family::Ipv4));
-        assert_eq!(filters.len(), 2);
-        for bad in &filters {
-            let verdict = super::super::worst(filters.clone(), |filter| {
-                Ok(if filter == bad {
-                    Verdict::Ignored
-                } else {
-                    Verdict::Right
-                })
-            });
-            assert_eq!(verdict.unwrap(), Verdict::Ignored);
+    fn the_order_is_read_as_far_as_needed() {
+        let all = table(40);
+        let mut order = order(&all);
+        let right = |entry: &Entry| entry.zone().zone().is_default();
+        let ids: Vec<_> = all.iter().filter(|entry| right(entry)).collect();
+        let ids: Vec<_> = ids.into_iter().filter_map(Entry::id).collect();
+        assert_eq!(order.first(3, &right).unwrap(), ids[..3]);
+        assert_eq!(order.known.last().unwrap().id(), Some(ids[2]));
+        assert_eq!(order.first(2, &right).unwrap(), ids[..2]);
+        assert_eq!(order.first(usize::MAX, &right).unwrap(), ids);
+        assert_eq!(order.known, all);
+        assert_eq!(order.first(usize::MAX, &right).unwrap(), ids);
+        let failed = || Err(Error::overrun(Operation::Probe));
+        let mut broken = Order::new(all[..5].iter().cloned().map(Ok).chain([failed()]));
+        assert_eq!(broken.first(5, &|_| true).unwrap().len(), 5);
+        assert!(broken.first(6, &|_| true).unwrap_err().is_overrun());
+    }
+
+    /// A kernel that pays no heed to one of the conditions may begin its list as it should by
+    /// chance: not where something was put to the test.
+    #[test]
+    fn a_condition_that_nothing_failed_is_not_tested() {
+        for (shape, family) in shapes() {
+            for filter in population::filters(shape, family) {
+                let all = table(MANY);
+                let right = |entry: &Entry| filter.matches(entry);
+                let good = piece(&all, 16, right);
+                let mut known = order(&all);
+                assert_eq!(judge(&mut known, &good, &filter).unwrap(), Verdict::Right);
+                for one in population::conditions(shape) {
+                    let blind = filter.restricted(!one);
+                    let begun = piece(&all, 16, |entry| blind.matches(entry));
+                    let mut known = order(&all);
+                    let verdict = judge(&mut known, &begun, &filter).unwrap();
+                    let proven = verdict.is_right() && known.tests(&begun, &filter);
+                    assert!(!proven, "{filter:?} without {one}");
+                    // Where only the others had something to do, nothing is said of this one.
+                    let rest = all
+                        .iter()
+                        .filter(|entry| !blind.matches(entry) || right(entry));
+                    let rest: Vec<_> = rest.cloned().collect();
+                    let mut without = order(&rest);
+                    without.first(usize::MAX, &|_| true).unwrap();
+                    assert!(!without.tests(&good, &filter), "{filter:?} without {one}");
+                }
+                let passed = known.known.len();
+                assert!(
+                    known.tests(&good, &filter) || passed < 40,
+                    "{filter:?}: {passed}"
+                );
+            }
         }
-        let error = super::super::worst(filters, |_| Err(Error::overrun(Operation::Probe)));
-        assert!(error.unwrap_err().is_overrun());
     }
 }

@@ -1,64 +1,76 @@
 //! Flushes with filters, tried: who survives?
 
-use nix::errno::Errno;
-
-use super::{features, population, session};
-use crate::error::{Error, Operation, Result};
-use crate::link::{Answer, Link};
-use crate::model::{Entry, Family, Features, FilterShape, KernelFilter, Key, NewEntry, Verdict};
-use crate::ops::single::{acknowledged, decode_found};
+use super::trials::Ground;
+use super::{population, session};
+use crate::error::{Operation, Result};
+use crate::model::{Entry, FilterShape, KernelFilter, NewEntry, Verdict};
+use crate::ops::single::acknowledged;
 use crate::ops::{self, Session};
-use crate::wire::{self, Datagram};
+use crate::wire;
 
-const OF_EACH_FAMILY: u16 = 24;
-/// Look-ups in a datagram: their answers must fit a buffer that could not be enlarged.
-const AT_ONCE: usize = 24;
+const OF_EACH_FAMILY: u16 = 32;
 
-/// One verdict a shape, and what else the kernel can do.
-pub(super) fn trials(shapes: &[(FilterShape, Option<Family>)]) -> Result<(Vec<Verdict>, Features)> {
-    let session = session()?;
-    let mut all = population::entries(OF_EACH_FAMILY);
-    let made = ops::create_many(&session, all.iter());
-    if let Some(error) = made.stopped() {
-        return Err(error.clone());
-    }
-    // Zones of one direction may not be there.
-    let mut results = made.into_results().into_iter();
-    all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
-    let verdicts = shapes
-        .iter()
-        .map(|(shape, family)| {
-            super::worst(population::filters(*shape, *family), |filter| {
-                trial(&session, &all, filter)
-            })
-        })
-        .collect::<Result<_>>()?;
-    Ok((verdicts, features::find(&session)))
+/// A table in which flushes are tried.
+pub(in crate::ops) struct Flushes {
+    session: Session,
+    all: Vec<NewEntry>,
 }
 
-fn trial(session: &Session, all: &[NewEntry], filter: &KernelFilter) -> Result<Verdict> {
-    let mut link = session.pool.take()?;
-    let asked = acknowledged(session, &mut link, Operation::Probe, |datagram| {
-        wire::flush_filtered(datagram, filter)
-    });
-    let alive = alive(session, &mut link, all)?;
-    let gone: Vec<&NewEntry> = all
-        .iter()
-        .zip(&alive)
-        .filter_map(|(new, alive)| (!alive).then_some(new))
-        .collect();
-    let verdict = match asked {
-        Err(error) => match error.errno() {
-            // A refusal that removed something all the same is worse than none.
-            Some(errno) if gone.is_empty() => Verdict::Refused(errno),
-            Some(_) => Verdict::Wrong,
-            None => return Err(error),
-        },
-        Ok(()) => judge(all, &alive, filter),
-    };
-    drop(link);
-    ops::create_many(session, gone.into_iter()).into_result()?;
-    Ok(verdict)
+impl Flushes {
+    pub(super) fn new() -> Result<Self> {
+        let session = session()?;
+        let mut all = population::entries(OF_EACH_FAMILY);
+        let made = ops::create_many(&session, all.iter());
+        if let Some(error) = made.stopped() {
+            return Err(error.clone());
+        }
+        // Zones of one direction may not be there.
+        let mut results = made.into_results().into_iter();
+        all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
+        Ok(Self::of(session, all))
+    }
+
+    /// Where all of these are.
+    pub(in crate::ops) fn of(session: Session, all: Vec<NewEntry>) -> Self {
+        Self { session, all }
+    }
+
+    /// Which entries are still there; after that, all are. Who survived is found by making all of
+    /// them anew: no two have a tuple in common, so each is refused by itself alone.
+    fn alive(&self) -> Result<Vec<bool>> {
+        let made = ops::create_many(&self.session, self.all.iter());
+        if let Some(error) = made.stopped() {
+            return Err(error.clone());
+        }
+        let results = made.into_results().into_iter();
+        results
+            .map(|result| match result {
+                Ok(()) => Ok(false),
+                Err(error) if error.is_exists() => Ok(true),
+                Err(error) => Err(error),
+            })
+            .collect()
+    }
+}
+
+impl Ground for Flushes {
+    fn verdict(&mut self, filter: &KernelFilter) -> Result<Verdict> {
+        let mut link = self.session.pool.take()?;
+        let asked = acknowledged(&self.session, &mut link, Operation::Probe, |datagram| {
+            wire::flush_filtered(datagram, filter)
+        });
+        drop(link);
+        let alive = self.alive()?;
+        Ok(match asked {
+            Err(error) => match error.errno() {
+                // A refusal that removed something all the same is worse than none.
+                Some(errno) if alive.iter().all(|alive| *alive) => Verdict::Refused(errno),
+                Some(_) => Verdict::Wrong,
+                None => return Err(error),
+            },
+            Ok(()) => judge(&self.all, &alive, filter),
+        })
+    }
 }
 
 fn judge(all: &[NewEntry], alive: &[bool], filter: &KernelFilter) -> Verdict {
@@ -86,49 +98,10 @@ fn judge(all: &[NewEntry], alive: &[bool], filter: &KernelFilter) -> Verdict {
     }
 }
 
-/// Which entries are still there.
-fn alive(session: &Session, link: &mut Link, all: &[NewEntry]) -> Result<Vec<bool>> {
-    let mut alive = Vec::with_capacity(all.len());
-    for some in all.chunks(AT_ONCE) {
-        let keys: Vec<Key> = some.iter().map(Key::from).collect();
-        let mut datagram = Datagram::new(link.sequence());
-        for key in &keys {
-            wire::get(&mut datagram, key)?;
-        }
-        let mut found: Vec<Option<Result<bool>>> = keys.iter().map(|_| None).collect();
-        link.request(
-            Operation::Probe,
-            &datagram,
-            session.deadline,
-            |index, answer| {
-                let place = index as usize;
-                let (Some(key), Some(slot)) = (keys.get(place), found.get_mut(place)) else {
-                    return;
-                };
-                *slot = Some(match answer {
-                    Answer::Payload(payload) => {
-                        match decode_found(Operation::Probe, key, payload) {
-                            Ok(_) => Ok(true),
-                            Err(error) if error.is_not_found() => Ok(false),
-                            Err(error) => Err(error),
-                        }
-                    }
-                    Answer::Outcome(Err(failure)) if failure.errno.is(Errno::ENOENT) => Ok(false),
-                    Answer::Outcome(Err(failure)) => Err(Error::kernel(Operation::Probe, failure)),
-                    Answer::Outcome(Ok(())) => return,
-                });
-            },
-        )?;
-        for slot in found {
-            alive.push(slot.unwrap_or_else(|| Err(Error::overrun(Operation::Probe)))?);
-        }
-    }
-    Ok(alive)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Family;
 
     #[test]
     fn what_a_flush_did_is_told_apart() {

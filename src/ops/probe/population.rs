@@ -36,7 +36,7 @@ fn place(family: Family, number: usize) -> IpAddr {
 
 /// The filters of a shape: of the same conditions, other values that kernels may treat in another
 /// way. The verdict is the worst of theirs.
-pub(super) fn filters(shape: FilterShape, family: Option<Family>) -> Vec<KernelFilter> {
+pub(in crate::ops) fn filters(shape: FilterShape, family: Option<Family>) -> Vec<KernelFilter> {
     let mut all = vec![filter(shape, family)];
     let other = other(all[0]);
     if other != all[0] {
@@ -91,6 +91,30 @@ fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
     everything.restricted(shape)
 }
 
+/// The conditions of a shape that an entry can fail alone: an address says the family, and both
+/// tuples have the same protocol.
+pub(super) fn conditions(shape: FilterShape) -> impl Iterator<Item = FilterShape> {
+    use FilterShape as S;
+    let addresses = S::ORIG_SRC | S::ORIG_DST | S::REPLY_SRC | S::REPLY_DST;
+    let one = [
+        S::ZONE | S::ZONE_0,
+        S::MARK | S::MARK_MASK,
+        S::ORIG_PROTOCOL | S::REPLY_PROTOCOL,
+    ];
+    shape
+        .iter()
+        .filter(move |part| !S::FAMILY.contains(*part) || !shape.intersects(addresses))
+        .map(move |part| {
+            one.into_iter()
+                .find(|one| one.contains(part))
+                .unwrap_or(part)
+        })
+}
+
+/// Of those that were looked at, the one that leaves no condition without its share of a small
+/// population.
+const SEED: u64 = 1141;
+
 /// Numbers that are the same every time (Knuth's linear congruential generator).
 struct Numbers(u64);
 
@@ -108,12 +132,16 @@ impl Numbers {
     fn coin(&mut self) -> bool {
         self.bits(1) == 1
     }
+
+    fn mostly(&mut self) -> bool {
+        self.bits(2) > 0
+    }
 }
 
 /// This many of each family. The first two of each meet all conditions, the next two all of the
 /// other values.
-pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
-    let mut numbers = Numbers(1);
+pub(in crate::ops) fn entries(of_each: u16) -> Vec<NewEntry> {
+    let mut numbers = Numbers(SEED);
     let mut all = Vec::new();
     for family in [Family::Ipv4, Family::Ipv6] {
         for n in 0..of_each {
@@ -127,18 +155,21 @@ pub(super) fn entries(of_each: u16) -> Vec<NewEntry> {
 fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
     let (meets_all, meets_other) = (n < 2, n == 2 || n == 3);
     let mut half = |first: usize, protocol: Protocol, common: [u16; 2], own: [u16; 2]| {
-        let mut meets = || meets_all || meets_other || numbers.coin();
-        let (src, dst) = (
-            first + usize::from(!meets()),
-            first + 2 + usize::from(!meets()),
-        );
+        let mut other = || usize::from(!(meets_all || meets_other || numbers.mostly()));
+        let (src, dst) = (first + other(), first + 2 + other());
+        // No two have the same tuple: one port at least is the entry's own, but for the first.
+        let common_src = numbers.coin();
         let mut ports = Ports {
-            src: if meets() { common[0] } else { own[0] + n },
-            dst: if meets() { common[1] } else { own[1] + n },
+            src: if common_src { common[0] } else { own[0] + n },
+            dst: if common_src { own[1] + n } else { common[1] },
         };
-        if n == 1 || n == 3 {
-            // Meets all but one condition, so that it is not the one before again.
-            ports.src = own[0] + n;
+        if meets_all || meets_other {
+            // The second meets all but one condition, so that it is not the first again.
+            let src = if n % 2 == 0 { common[0] } else { own[0] + n };
+            ports = Ports {
+                src,
+                dst: common[1],
+            };
         }
         let layer4 = match protocol {
             Protocol::TCP => Layer4::Tcp(ports),
@@ -188,18 +219,64 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::shapes;
 
-    /// Of each shape some meet it and some do not, in each family.
+    /// What the kernel would refuse is not there.
+    #[test]
+    fn no_two_have_a_tuple_in_common() {
+        let all = entries(1250);
+        let tuples = all
+            .iter()
+            .flat_map(|new| [new.entry().orig(), new.entry().reply()]);
+        let distinct: std::collections::HashSet<_> = tuples.collect();
+        assert_eq!(distinct.len(), all.len() * 2);
+    }
+
+    /// Of each shape some meet it, and of each of its conditions some fail it alone.
     #[test]
     fn every_condition_divides_the_population() {
-        for of_each in [24, 1500] {
+        for (of_each, few) in [(32, 3), (500, 15), (1250, 40)] {
             let all = entries(of_each);
             assert_eq!(all.len(), usize::from(of_each) * 2);
-            for (shape, family) in super::super::shapes() {
+            for (shape, family) in shapes() {
                 for filter in filters(shape, family) {
                     assert_eq!(filter.shape(), shape);
-                    let meets = all.iter().filter(|new| filter.matches(new.entry())).count();
-                    assert!(meets > 0 && meets < all.len(), "{filter:?}: {meets}");
+                    let meeting = |filter: &KernelFilter| {
+                        all.iter().filter(|new| filter.matches(new.entry())).count()
+                    };
+                    let meets = meeting(&filter);
+                    assert!(meets >= few, "{filter:?}: {meets} of {of_each}");
+                    for one in conditions(shape) {
+                        let fail = meeting(&filter.restricted(!one)) - meets;
+                        assert!(fail >= few, "{filter:?} but for {one}: {fail} of {of_each}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn conditions_are_those_that_can_be_failed_alone() {
+        use FilterShape as S;
+        let named = |shape| {
+            let all: Vec<_> = conditions(shape).map(|one| one.to_string()).collect();
+            all.join(" ")
+        };
+        assert_eq!(named(S::FAMILY | S::ZONE), "family zone+zone_0");
+        assert_eq!(
+            named(S::FAMILY | S::ORIG_DST | S::STATUS),
+            "status orig_dst"
+        );
+        let port = S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT;
+        let both = "orig_protocol+reply_protocol";
+        assert_eq!(named(port), format!("family {both} {both} reply_src_port"));
+        let all = conditions(S::all()).fold(S::empty(), |all, one| all | one);
+        assert_eq!(all, S::all() - S::FAMILY);
+        // Without the condition a filter is one of the others alone.
+        for (shape, family) in shapes() {
+            for filter in filters(shape, family) {
+                for one in conditions(shape) {
+                    assert_eq!(filter.restricted(!one).shape(), shape - one);
                 }
             }
         }

@@ -53,6 +53,8 @@ type Hook = Box<dyn FnMut(&mut Vec<Row>) + Send>;
 
 pub(super) struct Table {
     pub(super) rows: Vec<Row>,
+    /// What flushes removed: it can be made again.
+    gone: Vec<Row>,
     quirk: Quirk,
     /// Happens after each list.
     then: Option<Hook>,
@@ -61,7 +63,7 @@ pub(super) struct Table {
     /// Lists after this many are refused.
     pub(super) lists: usize,
     /// Flushes with filters, as they were asked for.
-    pub(super) flushes: Vec<KernelFilter>,
+    pub(super) flushed: Vec<KernelFilter>,
 }
 
 /// A handle on such a kernel.
@@ -79,11 +81,12 @@ impl Fake {
         };
         let table = Arc::new(Mutex::new(Table {
             rows: (1..).zip(entries).map(row).collect(),
+            gone: Vec::new(),
             quirk,
             then: None,
             twice: false,
             lists: usize::MAX,
-            flushes: Vec::new(),
+            flushed: Vec::new(),
         }));
         let mut kernel = Kernel::of((0..3).map(|_| {
             let table = Arc::clone(&table);
@@ -126,7 +129,7 @@ impl Fake {
             }
         }
         assert_eq!(blind, flushes.len(), "deletes that name no entry");
-        assert_eq!(self.table().flushes, flushes);
+        assert_eq!(self.table().flushed, flushes);
     }
 }
 
@@ -210,6 +213,11 @@ fn filter_of(payload: &[u8]) -> KernelFilter {
 }
 
 impl Table {
+    /// Whether a flush would remove it.
+    pub(super) fn flushes(&self, filter: &KernelFilter, entry: &Entry) -> bool {
+        self.quirk == Quirk::FlushesAll || self.finds(filter, entry)
+    }
+
     fn finds(&self, filter: &KernelFilter, entry: &Entry) -> bool {
         let without = |shape: FilterShape| filter.restricted(!shape).matches(entry);
         match self.quirk {
@@ -234,6 +242,7 @@ impl Table {
             }
             let done = match message.kind {
                 DELETE => self.delete(message),
+                NEW if message.flags & CREATE == CREATE => self.create(message),
                 other => panic!("{other:#x} is not played"),
             };
             match done {
@@ -275,15 +284,32 @@ impl Table {
         says(answers)
     }
 
+    /// Of what was there before.
+    fn create(&mut self, message: &Asked) -> Result<(), Nix> {
+        let key = EntryRef::decode(&message.payload).unwrap();
+        let (tuple, zone) = (key.orig().unwrap(), key.zone().unwrap());
+        let same = |row: &Row| (row.new.entry().orig(), row.new.entry().zone()) == (&tuple, zone);
+        if self.rows.iter().any(same) {
+            return Err(Nix::EEXIST);
+        }
+        let place = self
+            .gone
+            .iter()
+            .position(same)
+            .expect("it was there before");
+        self.rows.push(self.gone.remove(place));
+        Ok(())
+    }
+
     fn delete(&mut self, message: &Asked) -> Result<(), Nix> {
         let has = |kind| attribute(&message.payload, kind).is_some();
         if has(CTA_FILTER) || !has(CTA_TUPLE_ORIG) {
             let filter = filter_of(&message.payload);
-            self.flushes.push(filter);
-            let rows = std::mem::take(&mut self.rows);
-            let stays = |row: &Row| !self.finds(&filter, row.new.entry());
-            let all = self.quirk == Quirk::FlushesAll;
-            self.rows = rows.into_iter().filter(|row| !all && stays(row)).collect();
+            self.flushed.push(filter);
+            let rows = std::mem::take(&mut self.rows).into_iter();
+            let (gone, stay) = rows.partition(|row| self.flushes(&filter, row.new.entry()));
+            self.rows = stay;
+            self.gone = gone;
             return Ok(());
         }
         let key = EntryRef::decode(&message.payload).unwrap();

@@ -10,6 +10,7 @@ mod expect;
 mod fake;
 mod loss;
 mod policy;
+mod probing;
 mod refusal;
 mod single;
 mod strangers;

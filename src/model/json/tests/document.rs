@@ -44,6 +44,7 @@ fn examples_are_what_they_say() {
             "Health" => report::<Health>,
             "CpuStats" => report::<CpuStats>,
             "ExpectCpuStats" => report::<ExpectCpuStats>,
+            "KernelSupport" => report::<KernelSupport>,
             "EventGroups" => report::<EventGroups>,
             "Mark" => report::<Mark>,
             "NatRange" => report::<NatRange>,
@@ -147,6 +148,10 @@ fn tables_have_the_names_of_the_fields() {
     assert_eq!(figures("statistics |"), fields::<CpuStats>());
     assert_eq!(figures("statistics of "), fields::<ExpectCpuStats>());
     assert_eq!(figures("health "), fields::<Health>());
+    let kernel = |row| names("## Kernel support", 2, row);
+    assert_eq!(kernel("all "), fields::<KernelSupport>());
+    assert_eq!(kernel("trial "), fields::<Trial>());
+    assert_eq!(kernel("features "), fields::<Features>());
 }
 
 /// Names of bits and states, in the tables that list them.
@@ -183,6 +188,11 @@ fn tables_have_the_names_of_bits_and_states() {
         names("## New expectation", 3, "`flags`"),
         named(flags, Some)
     );
+    let mut parts = BTreeSet::new();
+    for (shape, _) in crate::model::shapes() {
+        parts.extend(shape.iter_names().map(|(name, _)| name.to_lowercase()));
+    }
+    assert_eq!(names("### Shapes", 1, "`"), parts);
     let flags = TcpFlags::all().iter_names().map(|(name, _)| name);
     assert_eq!(names("### tcp", 3, "`orig_flags`"), named(flags, Some));
 }

@@ -2,6 +2,7 @@
 
 mod document;
 mod refusals;
+mod support;
 mod values;
 
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::model::Verdict;
 use values::*;
 
 /// A value is itself again after its text, and after any other way to hold the same data.
@@ -200,6 +202,28 @@ proptest! {
         let mut data = serde_json::to_value(&new).unwrap();
         data["timeouts"]["later"] = 7.into();
         prop_assert!(serde_json::from_value::<NewTimeoutPolicy>(data).is_err());
+    }
+
+    #[test]
+    fn what_is_known_of_a_kernel_survives(support in kernel_support()) {
+        survives(&support);
+        survives(&support.features());
+        for trial in support.trials() {
+            survives(trial);
+        }
+        // What is left out is not proven; what says more than is understood is not believed.
+        let mut data = serde_json::to_value(&support).unwrap();
+        for trial in data["trials"].as_array_mut().unwrap() {
+            let trial = trial.as_object_mut().unwrap();
+            trial.retain(|name, _| !name.starts_with("flush"));
+        }
+        let lists: KernelSupport = serde_json::from_value(data.clone()).unwrap();
+        for (shape, family) in crate::model::shapes() {
+            prop_assert_eq!(lists.dump(shape, family), support.dump(shape, family));
+            prop_assert_eq!(lists.flush(shape, family), Verdict::Unproven);
+        }
+        data["later"] = 7.into();
+        prop_assert!(serde_json::from_value::<KernelSupport>(data).is_err());
     }
 
     #[test]

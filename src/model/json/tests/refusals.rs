@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::*;
 
-fn refused<T: DeserializeOwned + Debug>(text: &str, want: &str) {
+pub(super) fn refused<T: DeserializeOwned + Debug>(text: &str, want: &str) {
     let error = serde_json::from_str::<T>(text).unwrap_err().to_string();
     assert!(error.starts_with(want), "{text}\n  {error}\n  {want}");
     // With a position, as the parser gives it.

@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::option::of;
 use proptest::prelude::*;
 
+use crate::error::Errno;
 use crate::model::{
-    Addresses, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone, ExpectFlags,
-    ExpectMask, ExpectNat, Expectation, Family, GreKeys, Helper, Icmp, Icmpv6, Key, LabelChange,
-    Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, Ports, ProtoInfo,
-    Protocol, Rare, SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags,
-    TcpInfo, TcpState, TimeoutPolicy, Timeouts, Timestamps, Tuple, Unknown, Zone,
+    Addresses, Boot, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone,
+    ExpectFlags, ExpectMask, ExpectNat, Expectation, Family, Features, GreKeys, Helper, Icmp,
+    Icmpv6, KernelSupport, Key, LabelChange, Labels, Layer4, Mark, NatRange, NewEntry,
+    NewExpectation, NewTimeoutPolicy, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState,
+    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, TimeoutPolicy,
+    Timeouts, Timestamps, Trial, Tuple, Unknown, Verdict, Zone, shapes,
 };
 
 fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
@@ -491,5 +493,54 @@ prop_compose! {
         timeouts.unknown.extend(longer.map(|value| crate::model::unknown(Some(4), 0, &value)));
         let unknown = unknown.into_iter().map(|(number, value)| crate::model::unknown(None, number, &value));
         TimeoutPolicy { name, family, timeouts, use_count, unknown: unknown.collect() }
+    }
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Right),
+        Just(Verdict::Ignored),
+        Just(Verdict::Inverted),
+        Just(Verdict::Omits),
+        Just(Verdict::Wrong),
+        Just(Verdict::Unproven),
+        any::<i32>().prop_map(|raw| Verdict::Refused(Errno::from_raw(raw))),
+    ]
+}
+
+prop_compose! {
+    fn features()(flags in proptest::collection::vec(any::<Option<bool>>(), 8)) -> Features {
+        Features {
+            zones: flags[0],
+            direction_zones: flags[1],
+            labels: flags[2],
+            nat: flags[3],
+            helpers: flags[4],
+            event_timestamps: flags[5],
+            extended_ack: flags[6],
+            strict_checking: flags[7],
+        }
+    }
+}
+
+prop_compose! {
+    /// Some shapes were tried.
+    pub(super) fn kernel_support()(
+        tried in proptest::collection::vec(of((verdict(), verdict())), shapes().count()),
+        features in features(),
+        boot in of((".*", ".*")),
+        why_not in of(".*"),
+    ) -> KernelSupport {
+        let trials = shapes().zip(tried).filter_map(|((shape, family), tried)| {
+            let (dump, flush) = tried?;
+            Some(Trial { shape, family, dump, flush })
+        });
+        KernelSupport {
+            trials: trials.collect(),
+            tester: None,
+            features,
+            boot: boot.map(|(release, id)| Boot { release, id }),
+            why_not,
+        }
     }
 }
