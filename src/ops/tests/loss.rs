@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::filter::Filter;
 use crate::ops::{
-    count, create, create_many, delete, flush_all, get, list, list_and_zero_counters, update, visit,
+    count, cpu_stats, create, create_many, delete, expect_cpu_stats, flush_all, get, list,
+    list_and_zero_counters, update, visit,
 };
 
 fn interrupted() -> Event {
@@ -161,6 +162,18 @@ fn an_overrun_in_a_dump_is_no_end_and_makes_it_incomplete() {
     // Going on means waiting as long as ever.
     assert!(!kernel.waits(0)[2].is_zero());
     assert_eq!(kernel.opened(), 1);
+}
+
+/// A CPU whose figures are missing would make their sum wrong.
+#[test]
+fn an_overrun_of_statistics_is_an_error() {
+    let answers = || [vec![overrun(), says([done(1)])]];
+    let kernel = Kernel::new(answers());
+    let error = cpu_stats(&kernel.session).unwrap_err();
+    assert!(error.is_overrun(), "{error}");
+    let kernel = Kernel::new(answers());
+    let error = expect_cpu_stats(&kernel.session).unwrap_err();
+    assert!(error.is_overrun(), "{error}");
 }
 
 #[test]
