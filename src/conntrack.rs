@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// The receive buffer of each socket, in bytes. `SO_RCVBUFFORCE` is tried first, then
+    /// The receive buffer of each socket, in bytes, at most 1 GiB. `SO_RCVBUFFORCE` is tried first, then
     /// `SO_RCVBUF`, which `net.core.rmem_max` limits. See [`Conntrack::receive_buffer`] for what
     /// was got.
     #[doc(alias = "SO_RCVBUFFORCE")]
@@ -127,7 +127,7 @@ impl Builder {
         self
     }
 
-    /// The send buffer of each socket, in bytes. `SO_SNDBUFFORCE` is tried first, then
+    /// The send buffer of each socket, in bytes, at most 1 GiB. `SO_SNDBUFFORCE` is tried first, then
     /// `SO_SNDBUF`, which `net.core.wmem_max` limits. See [`Conntrack::send_buffer`] for what was
     /// got.
     #[doc(alias = "SO_SNDBUFFORCE")]
