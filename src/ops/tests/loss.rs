@@ -272,6 +272,20 @@ fn a_look_up_that_does_not_fit_is_asked_once_more() {
 }
 
 #[test]
+fn figures_that_do_not_fit_are_asked_for_once_more() {
+    let bulky = |sequence| {
+        let filler = attr(CTA_UNKNOWN, &vec![0; 40_000]);
+        let figures = [vec![0; 4], attr(1, &3_u32.to_be_bytes()), filler].concat();
+        vec![says([script::message(
+            GET_STATS, 0, sequence, PORT, &figures,
+        )])]
+    };
+    let kernel = Kernel::new([bulky(1), bulky(2)]);
+    assert_eq!(count(&kernel.session).unwrap().entries, 3);
+    assert_eq!(kernel.sizes(0), [1, 1]);
+}
+
+#[test]
 fn a_creation_whose_answer_does_not_fit_is_never_repeated() {
     let kernel = Kernel::new([vec![says([bulky_ack(1)])], vec![says([bulky_ack(2)])]]);
     let error = create(&kernel.session, &udp(1)).unwrap_err();
