@@ -221,6 +221,8 @@ pub struct Visited<B> {
     pub malformed: u64,
     /// Entries may be missing: see [`Entries::is_incomplete`].
     pub incomplete: bool,
+    /// Whether the walk saw all of the table. Not when the visitor broke off.
+    pub completeness: Completeness,
     /// What the visitor broke off with, if it did.
     pub stopped: Option<B>,
 }
@@ -239,11 +241,13 @@ pub(crate) fn visit<B>(
         seen: 0,
         malformed: 0,
         incomplete: false,
+        completeness: Completeness::Interrupted,
         stopped: None,
     };
     let done = walk(&mut dump, filter, &mut visitor, &mut visited);
     let state = dump.state();
     visited.incomplete = state.incomplete;
+    visited.completeness = completeness(&dump);
     conversation.entries = visited.matched;
     conversation.bytes = state.bytes;
     done.map(|()| visited)
