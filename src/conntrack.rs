@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// The receive buffer of each socket, in bytes. `SO_RCVBUFFORCE` is tried first, then
+    /// The receive buffer of each socket, in bytes, at most 1 GiB. `SO_RCVBUFFORCE` is tried first, then
     /// `SO_RCVBUF`, which `net.core.rmem_max` limits. See [`Conntrack::receive_buffer`] for what
     /// was got.
     #[doc(alias = "SO_RCVBUFFORCE")]
@@ -127,7 +127,7 @@ impl Builder {
         self
     }
 
-    /// The send buffer of each socket, in bytes. `SO_SNDBUFFORCE` is tried first, then
+    /// The send buffer of each socket, in bytes, at most 1 GiB. `SO_SNDBUFFORCE` is tried first, then
     /// `SO_SNDBUF`, which `net.core.wmem_max` limits. See [`Conntrack::send_buffer`] for what was
     /// got.
     #[doc(alias = "SO_SNDBUFFORCE")]
@@ -443,8 +443,13 @@ impl Conntrack {
     ///
     /// Where the kernel was proven to do right by a filter of exactly this kind
     /// ([`KernelSupport`]), it is one request. Else the table is walked, what comes is checked, and
-    /// each entry is deleted by its tuple, zone and id: an entry that takes the tuple meanwhile
-    /// survives, one whose mark or status changes between the look and the deletion does not.
+    /// each entry is deleted by its tuple, zone and id.
+    ///
+    /// An entry that takes the tuple meanwhile often has the old one's id ([`Entry::id`]). So where
+    /// the filter asks for what can differ between the two (a mark, a status, a state), entries are
+    /// looked at once more, some hundreds at a time, right before they are deleted, and those that no
+    /// longer match are left alone. Until the kernel has worked on that datagram, one may still
+    /// change unseen.
     ///
     /// # Errors
     /// - [`is_invalid_input`](crate::Error::is_invalid_input) for a filter without conditions, or
@@ -480,7 +485,8 @@ impl Conntrack {
     }
 
     /// Deletes the entries of a zone, of both families, in whichever direction it holds. Zone 0 are
-    /// the entries that are in no other zone.
+    /// the entries that are in no other zone. Where the kernel does it in one request it passes over
+    /// offloaded flows in silence: [`DeleteOptions::verify`] finds them.
     ///
     /// # Errors
     /// As [`Conntrack::delete_matching`].
@@ -489,7 +495,8 @@ impl Conntrack {
         self.delete_matching(&Filter::new().zone(zone))
     }
 
-    /// Deletes the entries of a family, in every zone.
+    /// Deletes the entries of a family, in every zone. Of offloaded flows the same is true as of
+    /// [`Conntrack::flush_zone`].
     ///
     /// # Errors
     /// As [`Conntrack::delete_matching`].

@@ -87,7 +87,7 @@ enum Repr {
         "{operation}: the receive buffer overran and the answer was lost (ENOBUFS); the outcome is unknown"
     )]
     Overrun { operation: Operation },
-    #[error("{operation}: more than {most} entries match; nothing more is deleted")]
+    #[error("{operation}: more entries match than the {most} that may be deleted")]
     TooMany { operation: Operation, most: u64 },
     #[error("{operation}: {reason}")]
     Unknown {
@@ -134,7 +134,8 @@ pub enum Operation {
     Update,
     /// `get`.
     Get,
-    /// `delete`, `delete_many`.
+    /// `delete`, `delete_many`; `delete_matching`, `flush_zone` and `flush_family` where they walk
+    /// the table.
     Delete,
     /// `list`, `visit`.
     List,
@@ -142,7 +143,8 @@ pub enum Operation {
     ListAndZeroCounters,
     /// `count`.
     Count,
-    /// `flush_all`.
+    /// `flush_all`; `delete_matching`, `flush_zone` and `flush_family` where the kernel does it in
+    /// one request.
     Flush,
     /// A subscription to events.
     Events,
@@ -158,7 +160,7 @@ pub enum Operation {
     UpdateExpectation,
     /// `expectations().delete` and its siblings.
     DeleteExpectation,
-    /// `expectations().list`, `list_of`.
+    /// `expectations().list`, `list_of`, `list_by_helper`.
     ListExpectations,
     /// `expectations().flush_all`.
     FlushExpectations,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{Filter, PortRange, TupleFilter, ZoneIn};
 use crate::error::{Operation, Result};
-use crate::model::{Direction, Entry, EntryZone, Helper, Labels, Status, TcpState, Tuple};
+use crate::model::{Direction, Entry, EntryZone, Helper, Labels, Status, TcpState, Tuple, Zone};
 use crate::wire::{EntryRef, Malformed};
 
 impl ZoneIn {
@@ -55,6 +55,32 @@ impl Filter {
     pub fn matches_ref(&self, entry: &EntryRef<'_>) -> Result<bool> {
         self.try_matches_ref(entry)
             .map_err(|malformed| malformed.error(Operation::List))
+    }
+
+    /// Whether any entry that has the tuple of one that matches, in the zone of its original
+    /// direction, matches as well. By these two the kernel finds what is to be deleted.
+    pub(crate) fn means_whoever_follows(&self) -> impl Fn(&Entry) -> bool + use<> {
+        // What is not named here may differ from one entry of a tuple to the next.
+        let fixed = Self {
+            family: self.family,
+            zone: self.zone,
+            zone_in: ZoneIn {
+                orig: self.zone_in.orig,
+                reply: None,
+            },
+            protocol: self.protocol,
+            orig: self.orig.clone(),
+            icmp_type: self.icmp_type,
+            icmp_code: self.icmp_code,
+            icmp_id: self.icmp_id,
+            ..Self::default()
+        };
+        let (fixed, zone) = (fixed == *self, self.zone);
+        move |entry| {
+            // An entry that is in the zone of the other direction may follow, and is not in zone 0.
+            let kept = |zone: Zone| !zone.is_default() && entry.zone().orig() == zone;
+            fixed && zone.is_none_or(kept)
+        }
     }
 
     #[inline]

@@ -187,6 +187,9 @@ impl Filter {
     }
 
     /// With this mark: a `u32` for all of it, a [`Mark`] for some of its bits.
+    ///
+    /// In events the kernel leaves out a mark of 0, unless it has just become that: such an event
+    /// meets no mark, 0 included.
     #[doc(alias = "CTA_MARK")]
     #[doc(alias = "CTA_MARK_MASK")]
     #[must_use]
@@ -321,6 +324,8 @@ impl Filter {
 
     /// ICMP or `ICMPv6` with this type in the original direction: 8 is an echo request of ICMP, 128
     /// one of `ICMPv6`. [`Filter::protocol`] says which of the two is meant.
+    ///
+    /// Types, codes and identifiers are checked in user space: kernels are not asked for them.
     #[doc(alias = "CTA_PROTO_ICMP_TYPE")]
     #[doc(alias = "CTA_PROTO_ICMPV6_TYPE")]
     #[must_use]
@@ -387,7 +392,7 @@ impl Filter {
         self
     }
 
-    /// The zone that is asked for, for traces.
+    /// The zone that is asked for: refused where it is protected, and told in traces.
     pub(crate) fn zone_condition(&self) -> Option<Zone> {
         self.zone
     }

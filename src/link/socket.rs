@@ -105,13 +105,17 @@ impl Socket {
     }
 }
 
+/// The kernel takes an `int` and doubles it; in older ones that overflows, to the smallest buffer.
+const BUFFER_MAX: usize = (i32::MAX / 2) as usize;
+
 /// `SO_*BUFFORCE` ignores the limits of net.core but needs `CAP_NET_ADMIN` in the initial user
 /// namespace; the plain options are clamped by them. Short buffers are reported, never an error.
 fn size_buffers(raw: &RawSocket, want: Buffers) {
-    let receive = setsockopt(raw, sockopt::RcvBufForce, &want.receive)
-        .or_else(|_| setsockopt(raw, sockopt::RcvBuf, &want.receive));
-    let send = setsockopt(raw, sockopt::SndBufForce, &want.send)
-        .or_else(|_| setsockopt(raw, sockopt::SndBuf, &want.send));
+    let (receive, send) = (want.receive.min(BUFFER_MAX), want.send.min(BUFFER_MAX));
+    let receive = setsockopt(raw, sockopt::RcvBufForce, &receive)
+        .or_else(|_| setsockopt(raw, sockopt::RcvBuf, &receive));
+    let send = setsockopt(raw, sockopt::SndBufForce, &send)
+        .or_else(|_| setsockopt(raw, sockopt::SndBuf, &send));
     for (name, result) in [("SO_RCVBUF", receive), ("SO_SNDBUF", send)] {
         if let Err(errno) = result {
             tracing::warn!(option = name, %errno, "cannot size a socket buffer");
@@ -181,6 +185,28 @@ impl Socket {
         match poll(&mut set, timeout)? {
             0 => Err(Errno::EAGAIN),
             _ => try_once(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel takes an `int`: more than it holds would be the smallest buffer.
+    #[test]
+    fn an_enormous_buffer_is_the_largest() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+            .expect("cannot make a network namespace: run as root or under `unshare -Urn`");
+        let granted = |size| {
+            let (receive, send) = (size, size);
+            Socket::open(Buffers { receive, send }).unwrap().buffers()
+        };
+        let most = granted(1 << 29);
+        for enormous in [1 << 30, 1 << 31, 1 << 32, usize::MAX] {
+            let granted = granted(enormous);
+            assert!(granted.receive >= most.receive, "{enormous}: {granted:?}");
+            assert!(granted.send >= most.send, "{enormous}: {granted:?}");
         }
     }
 }

@@ -57,13 +57,17 @@ impl DeleteOptions {
         Self::default()
     }
 
-    /// Delete nothing; count what matches, and give some of it as a sample.
+    /// Delete nothing; count what matches, and give some of it as a sample. Nothing is too many
+    /// then: [`DeleteOptions::max_deletes`] and [`DeleteOptions::verify`] are not heeded.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
     }
 
-    /// If more than this match, delete nothing and say so.
+    /// If more than this match, delete nothing and say so. In a later look
+    /// ([`DeleteOptions::verify`]), delete nothing more once so many were met.
+    ///
+    /// Nothing is deleted before all are counted, so up to this many entries are held in memory.
     pub fn max_deletes(mut self, most: u64) -> Self {
         self.max_deletes = Some(most);
         self
@@ -77,10 +81,15 @@ impl DeleteOptions {
     }
 
     /// Look again until none is left that matches, and delete what has come back: at most this many
-    /// times.
+    /// times. What could not be deleted is held in memory from one look to the next.
     pub fn verify(mut self, passes: u32) -> Self {
         self.verify = passes;
         self
+    }
+
+    /// Whether a flush by the kernel does what is asked for; what is to be verified is walked after.
+    pub(crate) fn are_for_kernel(&self) -> bool {
+        !self.dry_run && self.max_deletes.is_none() && self.protect.is_empty()
     }
 }
 
@@ -99,25 +108,30 @@ pub struct DeleteFailure {
 /// What became of a deletion. An entry that matched is in one of: deleted, already gone, busy,
 /// failed; in none where it was only looked for, or where the deletion stopped before it. One that
 /// comes back and is deleted again counts again; one that cannot be deleted counts once, however
-/// often it is tried.
+/// often it is tried, and as already gone when a later look does not find it any more.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[must_use = "it says what was not deleted"]
 pub struct Deleted {
-    /// How many entries matched, all passes together. `None` where the kernel did it all in one
-    /// request, which counts nothing.
+    /// How many entries matched, all looks together. `None` where the kernel did it in one request,
+    /// which counts nothing.
     pub matched: Option<u64>,
     /// How many were deleted here. `None` as above.
     pub deleted: Option<u64>,
     /// How many had ended by themselves, or by somebody else's doing, before they could be deleted;
-    /// also those whose tuple another entry had taken, which was left alone.
+    /// also those that did not match any more, and those whose tuple another entry had taken, which
+    /// was left alone. And those of which it was not heard whether they were deleted, if a later
+    /// look did not find them.
     pub already_gone: u64,
-    /// How many the kernel would not delete: offloaded flows, on kernels that refuse it. Those pass
-    /// over them in silence where the kernel did it all in one request.
+    /// How many the kernel would not delete: offloaded flows, on kernels that refuse it. Where the
+    /// kernel did it in one request, it passed over them in silence; a later look finds them.
     pub busy: u64,
-    /// The rest, by reason.
+    /// The rest, by reason; also those of which it is not known whether they were deleted
+    /// ([`is_outcome_unknown`](Error::is_outcome_unknown)).
     pub failed: Vec<DeleteFailure>,
-    /// Whether the table was seen as a whole, in the last look at it.
+    /// Whether the table was seen as a whole, in the last look at it. A flush by one request is
+    /// complete: the kernel keeps the hash table from being resized meanwhile, or begins again
+    /// (`nf_ct_iterate_cleanup`).
     pub complete: Completeness,
     /// Whether some still matched in the last look that was allowed: entries come back, or could not
     /// be deleted. Always `false` where nobody looked again.
@@ -143,17 +157,23 @@ impl Deleted {
         }
     }
 
-    /// Whether the kernel did it all in one request, because it was proven to do right by a filter
-    /// of that shape.
+    /// Whether the kernel did it in one request, because it was proven to do right by a filter of
+    /// that shape. What a later look found was deleted entry by entry.
     #[must_use]
     pub const fn by_kernel(&self) -> bool {
         self.matched.is_none()
     }
 
-    /// Whether all that matched is gone, as far as can be known.
+    /// Whether all that matched is gone, as far as can be known. A dry run that found something is
+    /// not clean.
+    ///
+    /// Of offloaded flows that the kernel passed over in a flush by one request it knows nothing:
+    /// [`DeleteOptions::verify`] looks for them.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.busy == 0
+        let all = self.deleted.map(|deleted| deleted + self.already_gone);
+        self.matched == all
+            && self.busy == 0
             && self.failed.is_empty()
             && !self.left
             && self.stopped.is_none()

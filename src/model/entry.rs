@@ -204,9 +204,9 @@ impl Entry {
 
     /// The kernel's id of this very entry.
     ///
-    /// It is a hash of the entry's place in memory and its tuples (`nf_ct_get_id`). Entries that
-    /// are in the table together have different ids. An entry that is made again with the same
-    /// tuples may be given the same place, and then has the same id.
+    /// It is a hash of the entry's place in memory and its original tuple (`nf_ct_get_id`). Entries
+    /// that are in the table together have different ids. One that is made with the tuple of one that
+    /// has just ended is mostly given its place, and then has the same id.
     #[doc(alias = "CTA_ID")]
     #[must_use]
     pub const fn id(&self) -> Option<u32> {

@@ -17,9 +17,9 @@ pub enum Direction {
 /// finds the flow that B began, whose answers go from A to B. This library does not pass that on:
 /// what it gets, changes or deletes has the key's tuple in the key's direction.
 ///
-/// With an id, another entry that has taken the tuple meanwhile is left alone, as far as ids tell
-/// entries apart: one that was made again with the same tuples may have the same id
-/// ([`Entry::id`]). The key of a reported entry has its id.
+/// With an id, another entry that has taken the tuple meanwhile is left alone only as far as ids
+/// tell entries apart: one that is made right after the old one's end mostly has the same id
+/// ([`Entry::id`]), and is then taken for it. The key of a reported entry has its id.
 ///
 /// ```
 /// use ctnetlink::{Icmp, Key, Tuple, Zone};

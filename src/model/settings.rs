@@ -37,9 +37,9 @@ pub struct Health {
     pub stats: CpuStats,
     /// Whether new entries have counters.
     pub accounting: bool,
-    /// Whether new entries have time stamps.
-    pub timestamps: bool,
-    /// When the kernel keeps what events need; `None` if it has no events.
+    /// Whether new entries have time stamps; `None` if the kernel has no such setting, or hides it.
+    pub timestamps: Option<bool>,
+    /// When the kernel keeps what events need; `None` if it has no events, or hides the setting.
     pub events: Option<EventsMode>,
     /// Whether TCP connections are picked up in full flow, so that deleting an entry does not end
     /// one.

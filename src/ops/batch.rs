@@ -8,7 +8,7 @@ use super::trace::Conversation;
 use super::{Session, count, single};
 use crate::error::{Error, Operation, Result};
 use crate::link::{Answer, Buffers, Link};
-use crate::model::{Key, NewEntry, Status, Update};
+use crate::model::{Entry, Key, NewEntry, Status, Update};
 use crate::wire::{self, Datagram};
 
 /// What became of each entry of a batch.
@@ -316,7 +316,7 @@ impl Run<'_> {
         &mut self,
         chunk: &[Slot<T>],
         key: impl Fn(&T) -> Option<Key>,
-        mut found: impl FnMut(usize, Result<crate::model::Entry>),
+        mut found: impl FnMut(usize, Result<Entry>),
     ) -> Result<()> {
         let wanted: Vec<(usize, Key)> = chunk
             .iter()
@@ -330,8 +330,7 @@ impl Run<'_> {
                 wire::get(&mut datagram, key)?;
             }
             // Every look-up is answered, by the entry or by a refusal.
-            let mut answers: Vec<Option<Result<crate::model::Entry>>> =
-                group.iter().map(|_| None).collect();
+            let mut answers: Vec<Option<Result<Entry>>> = group.iter().map(|_| None).collect();
             let operation = self.operation;
             self.link.request(
                 operation,
@@ -446,6 +445,55 @@ impl Job for Delete {
 
 pub(crate) fn delete_many(session: &Session, keys: impl Iterator<Item = Key>) -> Batch {
     run(session, Operation::Delete, keys, Delete)
+}
+
+/// An entry that was met and is to be deleted.
+pub(super) struct Doomed {
+    pub(super) key: Key,
+    /// Look at it again first: an entry that was made since with the same tuple may have its id.
+    pub(super) look: bool,
+}
+
+/// Deletes what is still as it should be; the rest counts as not found.
+struct DeleteDoomed<F>(F);
+
+impl<F: Fn(&Entry) -> bool> Job for DeleteDoomed<F> {
+    type Item = Doomed;
+
+    fn prepare(&mut self, run: &mut Run<'_>, chunk: &mut Vec<Slot<Doomed>>) -> Result<()> {
+        let operation = run.operation;
+        let mut spared = Vec::new();
+        run.look_up(
+            chunk,
+            |doomed| doomed.look.then_some(doomed.key),
+            |at, result| match result {
+                Ok(entry) if (self.0)(&entry) => {}
+                Ok(_) => {
+                    let detail = "it is not what it was when it was listed";
+                    spared.push((at, Error::mismatch(operation, detail)));
+                }
+                Err(error) => spared.push((at, error)),
+            },
+        )?;
+        for (at, error) in spared {
+            run.results[chunk[at].place] = Err(error);
+        }
+        run.keep_unfailed(chunk);
+        Ok(())
+    }
+
+    fn write(&self, datagram: &mut Datagram, doomed: &Doomed) -> Result<()> {
+        wire::delete(datagram, &doomed.key)
+    }
+}
+
+/// Deletes entries, of those that are to be looked at again only where `still` holds.
+pub(super) fn delete_doomed(
+    session: &Session,
+    entries: impl Iterator<Item = Doomed>,
+    still: impl Fn(&Entry) -> bool,
+) -> Batch {
+    run(session, Operation::Delete, entries, DeleteDoomed(still))
 }
 
 struct Change<U>(std::marker::PhantomData<U>);

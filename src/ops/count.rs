@@ -3,11 +3,12 @@
 use nix::errno::Errno;
 
 use super::Session;
+use super::single::looked_up;
 use super::trace::converse;
-use crate::error::{Error, Operation, Result};
-use crate::link::{Answer, Link};
+use crate::error::{Operation, Result};
+use crate::link::Link;
 use crate::model::Count;
-use crate::wire::{self, Datagram};
+use crate::wire;
 
 pub(crate) fn count(session: &Session) -> Result<Count> {
     converse(session, Operation::Count, None, 0, |link| {
@@ -17,20 +18,10 @@ pub(crate) fn count(session: &Session) -> Result<Count> {
 
 /// The table's fill, on a link that is at hand.
 pub(super) fn ask(session: &Session, link: &mut Link, operation: Operation) -> Result<Count> {
-    let mut datagram = Datagram::new(link.sequence());
-    wire::stats_request(&mut datagram)?;
-    let mut result = Err(Error::overrun(operation));
-    link.request(operation, &datagram, session.deadline, |_, answer| {
-        result = match answer {
-            Answer::Payload(payload) => {
-                wire::decode_count(payload).map_err(|malformed| malformed.error(operation))
-            }
-            Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
-            // The figures come without an acknowledgement.
-            Answer::Outcome(Ok(())) => return,
-        };
-    })?;
-    result
+    let decode = |payload: &[u8]| {
+        wire::decode_count(payload).map_err(|malformed| malformed.error(operation))
+    };
+    looked_up(session, link, operation, wire::stats_request, decode)
 }
 
 /// Asks for the figures, to see whether ctnetlink is there and may be used.

@@ -1,21 +1,22 @@
 //! Deleting what a filter means.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Session;
-use super::batch::delete_many;
+use super::batch::{Doomed, delete_doomed};
 use super::single::{acknowledged, no_id};
 use super::table;
 use super::trace::converse;
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::model::{
-    Completeness, DeleteFailure, DeleteOptions, Deleted, Entry, EntryZone, Key, Tuple, Zone,
+    Completeness, DeleteFailure, DeleteOptions, Deleted, Entry, EntryZone, Key, Zone,
 };
 use crate::wire;
 
-/// Deleted while the walk goes on, so that a table of any size takes the same memory.
-const PORTION: usize = 4096;
+/// Deleted while the walk goes on, so that a table of any size takes the same memory. Small in
+/// tests, whose tables are.
+const PORTION: usize = if cfg!(test) { 16 } else { 4096 };
 /// Of a dry run.
 const SAMPLE: usize = 10;
 
@@ -27,7 +28,7 @@ pub(crate) fn delete_matching(
     if filter.means_everything() {
         return Err(Error::invalid(
             "filter",
-            "",
+            filter.to_string(),
             "it has no condition that leaves an entry out",
             "at least one condition; flush_all removes everything",
         ));
@@ -43,25 +44,29 @@ pub(crate) fn delete_matching(
         }
         _ => {}
     }
-    if *options == DeleteOptions::new() {
-        if let Some(deleted) = by_kernel(session, filter)? {
-            return Ok(deleted);
-        }
-    }
     let mut deletion = Deletion {
         session,
         filter,
         options,
         deleted: Deleted::nothing(),
         met: Met::default(),
+        undone: HashMap::new(),
     };
     let mut passes = 0;
+    if options.are_for_kernel() && by_kernel(session, filter)? {
+        deletion.deleted.matched = None;
+        deletion.deleted.deleted = None;
+        if options.verify == 0 {
+            return Ok(deletion.deleted);
+        }
+        passes = 1;
+    }
     loop {
-        let matched = deletion.pass()?;
+        let met = deletion.pass()?;
         if options.dry_run || deletion.deleted.stopped.is_some() {
             break;
         }
-        if matched == 0 {
+        if met == 0 {
             deletion.deleted.left = false;
             break;
         }
@@ -72,17 +77,18 @@ pub(crate) fn delete_matching(
         }
         passes += 1;
     }
+    deletion.deleted.failed.retain(|failure| failure.count > 0);
     Ok(deletion.deleted)
 }
 
 /// In one request, if the kernel was seen to do right by exactly this kind of filter.
-fn by_kernel(session: &Session, filter: &Filter) -> Result<Option<Deleted>> {
+fn by_kernel(session: &Session, filter: &Filter) -> Result<bool> {
     // What no kernel can do whole is no reason to try this one out.
     if !filter.is_for_kernel() {
-        return Ok(None);
+        return Ok(false);
     }
     let Some(kernel) = filter.for_flush(session.support()) else {
-        return Ok(None);
+        return Ok(false);
     };
     let zone = filter.zone_condition();
     converse(session, Operation::Flush, zone, 0, |link| {
@@ -90,11 +96,7 @@ fn by_kernel(session: &Session, filter: &Filter) -> Result<Option<Deleted>> {
             wire::flush_filtered(datagram, &kernel)
         })
     })?;
-    Ok(Some(Deleted {
-        matched: None,
-        deleted: None,
-        ..Deleted::nothing()
-    }))
+    Ok(true)
 }
 
 struct Deletion<'a> {
@@ -103,21 +105,38 @@ struct Deletion<'a> {
     options: &'a DeleteOptions,
     deleted: Deleted,
     met: Met,
+    /// What is counted as not deleted, or as of unknown outcome, and would be met again.
+    undone: HashMap<Key, Undone>,
+}
+
+/// Where an entry that was not deleted is counted.
+#[derive(Clone, Copy)]
+enum Undone {
+    Busy,
+    /// The place in [`Deleted::failed`].
+    Failed(usize),
+}
+
+/// Mostly there is none, and a hash for nothing is not free.
+fn take(undone: &mut HashMap<Key, Undone>, key: &Key) -> Option<Undone> {
+    if undone.is_empty() {
+        return None;
+    }
+    undone.remove(key)
 }
 
 /// What was met of late. When an entry is deleted at which the kernel had stopped, it walks the
 /// bucket again, and what is in it comes again: it is neither counted nor deleted twice.
 #[derive(Default)]
 struct Met {
-    now: HashSet<(Option<u32>, Tuple, EntryZone)>,
-    before: HashSet<(Option<u32>, Tuple, EntryZone)>,
+    now: HashSet<Key>,
+    before: HashSet<Key>,
 }
 
 impl Met {
     /// Whether it is met for the first time.
-    fn add(&mut self, entry: &Entry) -> bool {
-        let this = (entry.id(), *entry.orig(), entry.zone());
-        !self.before.contains(&this) && self.now.insert(this)
+    fn add(&mut self, key: Key) -> bool {
+        !self.before.contains(&key) && self.now.insert(key)
     }
 
     /// Forgets what is more than a portion ago, so that the memory is bounded.
@@ -149,24 +168,24 @@ impl Deletion<'_> {
         Ok(())
     }
 
-    /// What could not be deleted in the last pass will be met again: it counts once.
-    fn forget_failures(&mut self) {
-        let failed = self.deleted.failed.iter().map(|failure| failure.count);
-        let again = self.deleted.busy + failed.sum::<u64>();
-        self.deleted.matched = self.deleted.matched.map(|all| all.saturating_sub(again));
-        self.deleted.busy = 0;
-        self.deleted.failed.clear();
+    /// What could not be deleted before and is met again: it counts once.
+    fn take_back(&mut self, undone: Undone) {
+        match undone {
+            Undone::Busy => self.deleted.busy -= 1,
+            Undone::Failed(place) => self.deleted.failed[place].count -= 1,
+        }
     }
 
-    /// One walk of the table. Gives how many matched.
+    /// One walk of the table. Gives how many were met that match.
     fn pass(&mut self) -> Result<u64> {
-        let mut entries = match table::list(self.session, self.filter) {
+        let mut entries = match table::list_for(self.session, Operation::Delete, self.filter) {
             Ok(entries) => entries,
             Err(error) => return self.broke_off(error, 0).map(|()| 0),
         };
-        self.forget_failures();
         self.met = Met::default();
-        let mut matched = 0;
+        let mut before = std::mem::take(&mut self.undone);
+        let most = self.options.max_deletes.filter(|_| !self.options.dry_run);
+        let (mut met, mut matched) = (0, 0);
         let mut damaged = false;
         let mut portion: Vec<Entry> = Vec::new();
         for entry in entries.by_ref() {
@@ -182,27 +201,29 @@ impl Deletion<'_> {
                     break;
                 }
             };
-            if self.spares(&entry) || !self.met.add(&entry) {
+            let key = Key::from(&entry);
+            if self.spares(&entry) || !self.met.add(key) {
                 continue;
             }
-            matched += 1;
+            met += 1;
+            let undone = take(&mut before, &key).or_else(|| take(&mut self.undone, &key));
+            match undone {
+                Some(undone) => self.take_back(undone),
+                None => matched += 1,
+            }
             if self.options.dry_run {
                 if self.deleted.sample.len() < SAMPLE {
                     self.deleted.sample.push(entry);
                 }
             } else {
                 // Where too many are to be refused, none may be deleted before all are counted.
-                let before = self.deleted.matched.unwrap_or(0);
-                if let Some(most) = self.options.max_deletes {
-                    if before + matched > most {
-                        self.too_many(most)?;
-                        break;
-                    }
+                if most.is_some_and(|most| self.deleted.matched.unwrap_or(0) + matched > most) {
+                    self.too_many()?;
+                    break;
                 }
                 portion.push(entry);
             }
-            let hold = self.options.max_deletes.is_some();
-            if self.met.now.len() >= PORTION && !hold {
+            if self.met.now.len() >= PORTION && most.is_none() {
                 self.met.turn();
                 self.delete(&mut portion);
                 if self.deleted.stopped.is_some() {
@@ -219,13 +240,28 @@ impl Deletion<'_> {
         if self.deleted.stopped.is_none() {
             self.delete(&mut portion);
         }
-        Ok(matched)
+        self.miss(before);
+        Ok(met)
+    }
+
+    /// What was not deleted in the looks before and was not met in this one: it is gone, unless the
+    /// look was not whole.
+    fn miss(&mut self, before: HashMap<Key, Undone>) {
+        if self.deleted.complete == Completeness::Interrupted {
+            self.undone.extend(before);
+            return;
+        }
+        self.deleted.already_gone += before.len() as u64;
+        for undone in before.into_values() {
+            self.take_back(undone);
+        }
     }
 
     /// More than are allowed match: refused, or, where a later look found them, stopped.
-    fn too_many(&mut self, most: u64) -> Result<()> {
+    fn too_many(&mut self) -> Result<()> {
+        let most = self.options.max_deletes.unwrap_or(0);
         let error = Error::too_many(Operation::Delete, most);
-        if self.deleted.deleted == Some(0) {
+        if self.deleted.matched == Some(0) {
             return Err(error);
         }
         self.deleted.stopped = Some(error);
@@ -244,7 +280,17 @@ impl Deletion<'_> {
         if portion.is_empty() {
             return;
         }
-        let batch = delete_many(self.session, portion.iter().map(Key::from));
+        // An entry that takes the tuple meanwhile may have the same id, and is deleted only if it is
+        // meant as well.
+        let unprotected = self.options.protect.is_empty();
+        let follows = self.filter.means_whoever_follows();
+        let keys = portion.iter().map(|entry| Doomed {
+            key: Key::from(entry),
+            look: !(unprotected && follows(entry)),
+        });
+        let batch = delete_doomed(self.session, keys, |entry| {
+            self.filter.matches(entry) && !self.spares(entry)
+        });
         if let Some(error) = batch.stopped() {
             self.deleted.stopped = Some(error.clone());
         }
@@ -253,7 +299,10 @@ impl Deletion<'_> {
             match result {
                 Ok(()) => deleted += 1,
                 Err(error) if error.is_not_found() => self.deleted.already_gone += 1,
-                Err(error) if error.is_busy() => self.deleted.busy += 1,
+                Err(error) if error.is_busy() => {
+                    self.deleted.busy += 1;
+                    self.undone(entry, Undone::Busy);
+                }
                 Err(error) => self.failed(entry, error),
             }
         }
@@ -262,16 +311,26 @@ impl Deletion<'_> {
     }
 
     fn failed(&mut self, entry: &Entry, error: &Error) {
-        let same = |failure: &&mut DeleteFailure| {
+        let same = |failure: &DeleteFailure| {
             failure.error.errno() == error.errno() && failure.error.reason() == error.reason()
         };
-        match self.deleted.failed.iter_mut().find(same) {
-            Some(failure) => failure.count += 1,
-            None => self.deleted.failed.push(DeleteFailure {
-                count: 1,
+        let failed = &mut self.deleted.failed;
+        let place = failed.iter().position(same).unwrap_or_else(|| {
+            failed.push(DeleteFailure {
+                count: 0,
                 error: error.clone(),
                 sample: entry.clone(),
-            }),
+            });
+            failed.len() - 1
+        });
+        failed[place].count += 1;
+        self.undone(entry, Undone::Failed(place));
+    }
+
+    fn undone(&mut self, entry: &Entry, undone: Undone) {
+        // Only another look can meet it again.
+        if self.options.verify > 0 {
+            self.undone.insert(Key::from(entry), undone);
         }
     }
 }

@@ -44,7 +44,7 @@ impl<'a> EventsBuilder<'a> {
         self
     }
 
-    /// The receive buffer in bytes, forced past `net.core.rmem_max` where that is allowed. What was
+    /// The receive buffer in bytes, at most 1 GiB, forced past `net.core.rmem_max` where that is allowed. What was
     /// got can be read from [`Events::receive_buffer`].
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.receive_buffer = bytes;

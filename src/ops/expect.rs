@@ -8,11 +8,11 @@ use tracing::warn;
 
 use super::Session;
 use super::batch::Batch;
-use super::single::{acknowledged, find as find_entry};
+use super::single::{acknowledged, find as find_entry, looked_up};
 use super::trace::{Conversation, converse};
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
-use crate::link::{Answer, Dump, Link};
+use crate::link::{Dump, Link};
 use crate::model::{
     Entry, EntryZone, ExpectFlags, ExpectKey, ExpectNat, Expectation, Helper, Key, NewExpectation,
     Tuple, Zone, seconds,
@@ -437,25 +437,18 @@ fn find(
     operation: Operation,
     key: &ExpectKey,
 ) -> Result<Expectation> {
-    let mut datagram = wire::Datagram::new(link.sequence());
-    wire::get_expectation(&mut datagram, key)?;
-    let mut result = Err(Error::overrun(operation));
-    link.request(operation, &datagram, session.deadline, |_, answer| {
-        result = match answer {
-            Answer::Payload(payload) => wire::decode_expectation(payload)
-                .map_err(|malformed| malformed.error(operation))
-                .and_then(|found| match key.mismatch(&found) {
-                    None => Ok(Expectation {
-                        zone: Some(key.zone),
-                        ..found
-                    }),
-                    Some(detail) => Err(Error::mismatch(operation, detail)),
-                }),
-            Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
-            Answer::Outcome(Ok(())) => return,
-        };
-    })?;
-    result
+    let request = |datagram: &mut wire::Datagram| wire::get_expectation(datagram, key);
+    looked_up(session, link, operation, request, |payload| {
+        let found =
+            wire::decode_expectation(payload).map_err(|malformed| malformed.error(operation))?;
+        match key.mismatch(&found) {
+            None => Ok(Expectation {
+                zone: Some(key.zone),
+                ..found
+            }),
+            Some(detail) => Err(Error::mismatch(operation, detail)),
+        }
+    })
 }
 
 fn change(

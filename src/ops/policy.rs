@@ -10,10 +10,10 @@
 use nix::errno::Errno;
 
 use super::Session;
-use super::single::acknowledged;
+use super::single::{acknowledged, looked_up};
 use super::trace::{Conversation, converse};
 use crate::error::{Error, Operation, Result};
-use crate::link::{Answer, Dump, Link};
+use crate::link::{Dump, Link};
 use crate::model::{
     NewTimeoutPolicy, PolicyName, Protocol, TimeoutDefaults, TimeoutPolicy, Timeouts,
 };
@@ -288,23 +288,12 @@ fn look_up<T>(
     session: &Session,
     link: &mut Link,
     operation: Operation,
-    request: impl FnOnce(&mut Datagram) -> Result<()>,
+    request: impl Fn(&mut Datagram) -> Result<()>,
     decode: fn(&[u8]) -> Result<T, Malformed>,
 ) -> Result<T> {
-    let mut datagram = Datagram::new(link.sequence());
-    request(&mut datagram)?;
-    let mut result = Err(Error::overrun(operation));
-    link.request(operation, &datagram, session.deadline, |_, answer| {
-        result = match answer {
-            Answer::Payload(payload) => {
-                decode(payload).map_err(|malformed| malformed.error(operation))
-            }
-            Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
-            // A look-up is answered without an acknowledgement.
-            Answer::Outcome(Ok(())) => return,
-        };
-    })?;
-    result
+    looked_up(session, link, operation, request, |payload| {
+        decode(payload).map_err(|malformed| malformed.error(operation))
+    })
 }
 
 fn find(

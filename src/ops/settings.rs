@@ -11,7 +11,9 @@ use crate::model::{EventsMode, Health};
 /// The settings of connection tracking in the handle's namespace (`net.netfilter.*`).
 ///
 /// Each is read from and written to `/proc/sys`. New values concern new entries. Writing needs
-/// `CAP_NET_ADMIN` in the namespace; `max` and `buckets` belong to the initial namespace.
+/// `CAP_NET_ADMIN` in the namespace; `max` and `buckets` belong to the initial namespace. In a
+/// network namespace that a user namespace owns, kernels hide some of the others or let nobody write
+/// them, differently by version.
 ///
 /// ```
 /// # use ctnetlink::Conntrack;
@@ -65,7 +67,7 @@ switches! {
     helper_auto_assignment, set_helper_auto_assignment: "nf_conntrack_helper";
 }
 
-const ROOT: &str = "writing needs CAP_NET_ADMIN in the namespace";
+const ROOT: &str = "writing needs CAP_NET_ADMIN in the namespace; where a user namespace owns it, some kernels let nobody write";
 const INITIAL: &str = "it can be written in the initial network namespace only";
 
 impl<'a> Settings<'a> {
@@ -79,11 +81,7 @@ impl<'a> Settings<'a> {
     /// When the kernel was built without events (`CONFIG_NF_CONNTRACK_EVENTS`).
     #[doc(alias = "nf_conntrack_events")]
     pub fn events(&self) -> Result<EventsMode> {
-        match self.number("nf_conntrack_events")? {
-            0 => Ok(EventsMode::Off),
-            1 => Ok(EventsMode::On),
-            _ => Ok(EventsMode::Auto),
-        }
+        self.number("nf_conntrack_events").map(events_mode)
     }
 
     /// When the kernel keeps what events need. [`EventsMode::Auto`] needs Linux 5.19.
@@ -97,7 +95,16 @@ impl<'a> Settings<'a> {
             EventsMode::On => 1,
             EventsMode::Auto => 2,
         };
+        let refused = |error: Error| match (error.errno(), mode) {
+            (Some(errno), EventsMode::Auto) if errno.is(Errno::EINVAL) => Error::unsupported(
+                Operation::Settings,
+                "net.netfilter.nf_conntrack_events cannot be auto (2)",
+                "that came with Linux 5.19",
+            ),
+            _ => error,
+        };
         self.write("nf_conntrack_events", number, ROOT)
+            .map_err(refused)
     }
 
     /// The most entries that a namespace may have; 0 is no limit.
@@ -112,9 +119,10 @@ impl<'a> Settings<'a> {
     /// The most entries that a namespace may have, for all namespaces.
     ///
     /// # Errors
-    /// In any namespace but the initial one.
+    /// In any namespace but the initial one, and for more than 2147483647.
     #[doc(alias = "nf_conntrack_max")]
     pub fn set_max(&self, max: u32) -> Result<()> {
+        in_range("nf_conntrack_max", max, 0)?;
         self.write("nf_conntrack_max", max, INITIAL)
     }
 
@@ -131,21 +139,16 @@ impl<'a> Settings<'a> {
     /// run may miss entries.
     ///
     /// # Errors
-    /// In any namespace but the initial one.
+    /// In any namespace but the initial one, and for 0 and more than 2147483647.
     #[doc(alias = "nf_conntrack_buckets")]
     pub fn set_buckets(&self, buckets: u32) -> Result<()> {
+        in_range("nf_conntrack_buckets", buckets, 1)?;
         self.write("nf_conntrack_buckets", buckets, INITIAL)
     }
 
     fn number(self, file: &'static str) -> Result<u32> {
-        let path = format!("{DIRECTORY}/{file}");
-        let text = self.0.pool.within(Operation::Settings, || {
-            std::fs::read_to_string(&path).map_err(|error| failed("read", file, &error, ROOT))
-        })?;
-        text.trim().parse().map_err(|_| {
-            let what = format!("net.netfilter.{file} is {:?}", text.trim());
-            Error::unsupported(Operation::Settings, what, "a number was expected")
-        })
+        let read = || read(file);
+        self.0.pool.within(Operation::Settings, read)
     }
 
     fn write(self, file: &'static str, value: u32, needs: &'static str) -> Result<()> {
@@ -154,6 +157,38 @@ impl<'a> Settings<'a> {
             std::fs::write(&path, value.to_string())
                 .map_err(|error| failed("write", file, &error, needs))
         })
+    }
+}
+
+/// The kernel takes an `int` (`proc_dointvec`), and says `EINVAL` to the rest.
+fn in_range(file: &'static str, value: u32, least: u32) -> Result<()> {
+    let most = i32::MAX.unsigned_abs();
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        file,
+        value.to_string(),
+        "the kernel does not take it",
+        format!("{least} to {most}"),
+    ))
+}
+
+/// In the namespace of the calling thread.
+fn read(file: &str) -> Result<u32> {
+    let text = std::fs::read_to_string(format!("{DIRECTORY}/{file}"))
+        .map_err(|error| failed("read", file, &error, ROOT))?;
+    text.trim().parse().map_err(|_| {
+        let what = format!("net.netfilter.{file} is {:?}", text.trim());
+        Error::unsupported(Operation::Settings, what, "a number was expected")
+    })
+}
+
+fn events_mode(number: u32) -> EventsMode {
+    match number {
+        0 => EventsMode::Off,
+        1 => EventsMode::On,
+        _ => EventsMode::Auto,
     }
 }
 
@@ -168,7 +203,7 @@ fn failed(verb: &str, file: &str, error: &std::io::Error, needs: &'static str) -
         Some(Errno::ENOENT) => Error::unsupported(
             Operation::Settings,
             format!("there is no net.netfilter.{file}"),
-            "it was left out of the build, is gone, or came with a later version",
+            "it was left out of the build, is gone, came with a later version, or is hidden where a user namespace owns the network namespace",
         ),
         errno => {
             let hint = matches!(errno, Some(Errno::EACCES | Errno::EPERM)).then_some(needs);
@@ -179,18 +214,22 @@ fn failed(verb: &str, file: &str, error: &std::io::Error, needs: &'static str) -
 }
 
 pub(crate) fn health(session: &Session) -> Result<Health> {
-    let settings = Settings::new(session);
-    let events = match settings.events() {
-        Ok(mode) => Some(mode),
-        Err(error) if error.is_unsupported() => None,
-        Err(error) => return Err(error),
+    // The kernel can be built without it.
+    let optional = |file| match read(file) {
+        Ok(number) => Ok(Some(number)),
+        Err(error) if error.is_unsupported() => Ok(None),
+        Err(error) => Err(error),
     };
-    Ok(Health {
-        count: count(session)?,
-        stats: stats::cpu_stats(session)?.into_iter().sum(),
-        accounting: settings.accounting()?,
-        timestamps: settings.timestamps()?,
-        events,
-        tcp_loose: settings.tcp_loose()?,
+    let (count, stats) = (count(session)?, stats::cpu_stats(session)?);
+    // The namespace is entered once.
+    session.pool.within(Operation::Settings, || {
+        Ok(Health {
+            count,
+            stats: stats.into_iter().sum(),
+            accounting: read("nf_conntrack_acct")? != 0,
+            timestamps: optional("nf_conntrack_timestamp")?.map(|number| number != 0),
+            events: optional("nf_conntrack_events")?.map(events_mode),
+            tcp_loose: read("nf_conntrack_tcp_loose")? != 0,
+        })
     })
 }

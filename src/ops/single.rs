@@ -28,6 +28,39 @@ pub(super) fn acknowledged(
     result
 }
 
+/// Sends one look-up and decodes its answer. It is answered by that or by a refusal; where there is
+/// an acknowledgement as well, it says nothing.
+pub(super) fn looked_up<T>(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    request: impl Fn(&mut Datagram) -> Result<()>,
+    decode: impl Fn(&[u8]) -> Result<T>,
+) -> Result<T> {
+    // Asking changes nothing, so an answer that did not fit is asked for once more: the buffer has
+    // grown.
+    for last in [false, true] {
+        let mut datagram = Datagram::new(link.sequence());
+        request(&mut datagram)?;
+        let mut result = Err(Error::overrun(operation));
+        let asked = link.request(operation, &datagram, session.deadline, |_, answer| {
+            result = match answer {
+                Answer::Payload(payload) => decode(payload),
+                Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
+                Answer::Outcome(Ok(())) => return,
+            };
+        });
+        match asked {
+            Err(error) if error.is_truncated() && !last => {
+                tracing::warn!("the look-up is repeated with a larger buffer");
+            }
+            Err(error) => return Err(error),
+            Ok(_) => return result,
+        }
+    }
+    unreachable!("the second turn returns")
+}
+
 /// `ENOMEM` of a creation: says how full the table is, if that can be learnt.
 pub(super) fn explain_full(
     session: &Session,
@@ -198,28 +231,9 @@ pub(super) fn find(
     operation: Operation,
     key: &Key,
 ) -> Result<Entry> {
-    // Asking changes nothing, so an answer that did not fit is asked for once more: the buffer has
-    // grown.
-    for last in [false, true] {
-        let mut datagram = Datagram::new(link.sequence());
-        wire::get(&mut datagram, key)?;
-        let mut result = Err(Error::overrun(operation));
-        let asked = link.request(operation, &datagram, session.deadline, |_, answer| {
-            result = match answer {
-                Answer::Payload(payload) => decode_found(operation, key, payload),
-                Answer::Outcome(Err(failure)) => Err(Error::kernel(operation, failure)),
-                Answer::Outcome(Ok(())) => return,
-            };
-        });
-        match asked {
-            Err(error) if error.is_truncated() && !last => {
-                tracing::warn!("the look-up is repeated with a larger buffer");
-            }
-            Err(error) => return Err(error),
-            Ok(_) => return result,
-        }
-    }
-    unreachable!("the second turn returns")
+    let request = |datagram: &mut Datagram| wire::get(datagram, key);
+    let decode = |payload: &[u8]| decode_found(operation, key, payload);
+    looked_up(session, link, operation, request, decode)
 }
 
 pub(crate) fn get(session: &Session, key: &Key) -> Result<Entry> {

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::trace::Conversation;
-use crate::error::{Operation, Result};
+use crate::error::{Error, Operation, Result};
 use crate::link::Dump;
 use crate::model::{CpuStats, ExpectCpuStats};
 use crate::wire::{self, Datagram, Malformed};
@@ -31,12 +31,16 @@ fn each_cpu<T>(
     let mut dump =
         Dump::start(link, Operation::Stats, session.deadline, true, request)?.within(span.clone());
     let mut all = Vec::new();
-    // A figure that is missing would make the sum wrong, so any damage is an error.
+    // A figure that is missing would make the sum wrong, so any damage or loss is an error.
     while let Some(range) = dump.advance()? {
         let stats = decode(dump.payload(range));
         all.push(stats.map_err(|malformed| malformed.error(Operation::Stats))?);
     }
+    let state = dump.state();
     conversation.entries = all.len() as u64;
-    conversation.bytes = dump.state().bytes;
+    conversation.bytes = state.bytes;
+    if state.incomplete {
+        return Err(Error::overrun(Operation::Stats));
+    }
     Ok(all)
 }

@@ -8,7 +8,7 @@ use super::trace::Conversation;
 use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
-use crate::model::{Completeness, Entry, EntryZone, Tuple};
+use crate::model::{Completeness, Entry, Key};
 use crate::wire::{self, EntryRef, Request};
 
 /// Starts a walk of the table for the entries of a filter.
@@ -56,7 +56,7 @@ pub struct Entries {
     /// The filter has no condition.
     everything: bool,
     /// What was given out, where nothing may be given out twice.
-    seen: Option<HashSet<(Option<u32>, Tuple, EntryZone)>>,
+    seen: Option<HashSet<Key>>,
 }
 
 impl Entries {
@@ -70,9 +70,7 @@ impl Entries {
     pub fn is_incomplete(&self) -> bool {
         self.dump.state().incomplete
     }
-}
 
-impl Entries {
     /// Gives no entry twice. When an entry is removed at which the kernel had stopped, it walks the
     /// bucket again, and entries around it come again.
     ///
@@ -124,7 +122,7 @@ impl Iterator for Entries {
             match decoded {
                 Ok(Some(entry)) => {
                     if let Some(seen) = &mut self.seen {
-                        if !seen.insert((entry.id(), *entry.orig(), entry.zone())) {
+                        if !seen.insert(Key::from(&entry)) {
                             continue;
                         }
                     }
@@ -159,7 +157,16 @@ impl std::fmt::Debug for Entries {
 }
 
 pub(crate) fn list(session: &Session, filter: &Filter) -> Result<Entries> {
-    entries(session, Operation::List, Request::List, filter)
+    list_for(session, Operation::List, filter)
+}
+
+/// The same, as a part of another operation, which its errors name.
+pub(super) fn list_for(
+    session: &Session,
+    operation: Operation,
+    filter: &Filter,
+) -> Result<Entries> {
+    entries(session, operation, Request::List, filter)
 }
 
 pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
@@ -209,6 +216,8 @@ pub struct Visited<B> {
     pub malformed: u64,
     /// Entries may be missing: see [`Entries::is_incomplete`].
     pub incomplete: bool,
+    /// Whether the walk saw all of the table. Not when the visitor broke off.
+    pub completeness: Completeness,
     /// What the visitor broke off with, if it did.
     pub stopped: Option<B>,
 }
@@ -227,11 +236,13 @@ pub(crate) fn visit<B>(
         seen: 0,
         malformed: 0,
         incomplete: false,
+        completeness: Completeness::Interrupted,
         stopped: None,
     };
     let done = walk(&mut dump, filter, &mut visitor, &mut visited);
     let state = dump.state();
     visited.incomplete = state.incomplete;
+    visited.completeness = completeness(&dump);
     conversation.entries = visited.matched;
     conversation.bytes = state.bytes;
     done.map(|()| visited)

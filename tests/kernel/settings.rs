@@ -1,6 +1,10 @@
 //! Settings of a namespace, and its health.
 
+use std::path::Path;
+
 use ctnetlink::{Conntrack, EventsMode, Filter};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::capabilities::Capability;
 use crate::support::{listed, open, own_namespace, udp};
@@ -73,6 +77,43 @@ fn those_of_the_initial_namespace_are_set_there() {
 }
 
 #[test]
+fn what_the_kernel_would_not_take_is_refused() {
+    let ct = open();
+    let settings = ct.settings();
+    for refused in [
+        settings.set_max(3_000_000_000),
+        settings.set_buckets(0),
+        settings.set_buckets(1 << 31),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(error.is_invalid_input(), "{error}");
+    }
+    if !Capability::AutoEvents.is_there() {
+        let error = settings.set_events(EventsMode::Auto).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+    }
+}
+
+/// A kernel without time stamps and events, as far as this thread can see.
+#[test]
+fn health_is_known_without_what_may_be_left_out() {
+    let ct = open();
+    assert!(ct.health().unwrap().timestamps.is_some());
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    let alone = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, alone, none).unwrap();
+    let directory = Path::new("/proc/sys/net/netfilter");
+    mount(none, directory, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    for (file, value) in [("nf_conntrack_acct", "1"), ("nf_conntrack_tcp_loose", "0")] {
+        std::fs::write(directory.join(file), value).unwrap();
+    }
+    let health = ct.health().unwrap();
+    assert_eq!((health.timestamps, health.events), (None, None));
+    assert!(health.accounting && !health.tcp_loose);
+}
+
+#[test]
 fn a_setting_that_is_not_there_says_so() {
     let ct = open();
     if Capability::AutoHelpers.is_there() {
@@ -117,6 +158,8 @@ fn health_is_what_the_parts_say() {
     assert_eq!(health.count, ct.count().unwrap());
     assert_eq!(health.accounting, ct.settings().accounting().unwrap());
     assert_eq!(health.events, Some(ct.settings().events().unwrap()));
+    let stamps = ct.settings().timestamps().unwrap();
+    assert_eq!(health.timestamps, Some(stamps));
     assert!(!health.has_losses());
     let fill = health.fill().unwrap();
     assert!(fill > 0.0 && fill < 0.01, "{fill}");

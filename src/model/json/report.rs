@@ -67,10 +67,10 @@ plain!(Health as HealthForm, "the health of a namespace",
         "count" => count: Count,
         "stats" => stats: CpuStats,
         "accounting" => accounting: bool,
-        "timestamps" => timestamps: bool,
         "tcp_loose" => tcp_loose: bool,
     }
     may {
+        "timestamps" => timestamps: bool,
         "events" => events: EventsMode,
     }
 );

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::filter::Filter;
+use crate::model::Completeness;
 use crate::ops::{Visited, count, delete, list, list_and_zero_counters, visit};
 
 /// The netlink header's length field and the family header come before the attributes.
@@ -129,6 +130,7 @@ fn a_visit_counts_damaged_entries() {
         seen: 5,
         malformed: 0,
         incomplete: false,
+        completeness: Completeness::Unknown,
         stopped: None,
     };
     assert_eq!(visited, expected);
@@ -184,6 +186,7 @@ fn a_lying_header_costs_the_rest_of_its_datagram() {
             seen: 2,
             malformed: 1,
             incomplete: true,
+            completeness: Completeness::Interrupted,
             stopped: None,
         };
         assert_eq!(visit_all(&kernel, &Filter::new()), expected);
@@ -237,6 +240,8 @@ fn interruption_is_remembered_wherever_it_is_said() {
             drop(entries);
             let visited = visit_all(&kernel, &Filter::new());
             assert_eq!(visited.incomplete, at.is_some(), "{at:?}");
+            let interrupted = visited.completeness == Completeness::Interrupted;
+            assert_eq!(interrupted, at.is_some(), "{at:?}");
             assert_eq!(visited.matched, 3);
         }
     }
@@ -323,6 +328,7 @@ fn a_visit_that_breaks_off_closes_its_socket() {
     .unwrap();
     assert_eq!((visited.seen, visited.matched), (2, 2));
     assert_eq!(visited.stopped, Some("two"));
+    assert_eq!(visited.completeness, Completeness::Interrupted);
     assert!(kernel.is_closed(0));
     count(&kernel.session).unwrap();
     assert_eq!(kernel.opened(), 2);

@@ -16,30 +16,26 @@ use crate::wire::attr::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quirk {
     Nothing,
-    IgnoresZone,
-    IgnoresMark,
-    IgnoresStatus,
-    IgnoresTuples,
-    IgnoresFamily,
-    /// Finds what its tuple filter should leave out.
-    Inverts,
-    /// Leaves out every other match of a list.
-    Omits,
+    /// Pays no heed to a condition.
+    Ignores(FilterShape),
+    /// Finds what a condition should leave out.
+    Inverts(FilterShape),
+    /// Leaves out every other match of a list that has a condition.
+    Omits(FilterShape),
     /// Takes a flush with a filter for one of everything.
     FlushesAll,
 }
 
-pub(super) const QUIRKS: [Quirk; 9] = [
-    Quirk::Nothing,
-    Quirk::IgnoresZone,
-    Quirk::IgnoresMark,
-    Quirk::IgnoresStatus,
-    Quirk::IgnoresTuples,
-    Quirk::IgnoresFamily,
-    Quirk::Inverts,
-    Quirk::Omits,
-    Quirk::FlushesAll,
-];
+/// Everything that may be wrong about a request with these conditions.
+pub(super) fn quirks(conditions: FilterShape) -> Vec<Quirk> {
+    let each = conditions
+        .iter()
+        .flat_map(|bit| [Quirk::Ignores(bit), Quirk::Inverts(bit), Quirk::Omits(bit)]);
+    [Quirk::Nothing, Quirk::FlushesAll]
+        .into_iter()
+        .chain(each)
+        .collect()
+}
 
 #[derive(Clone)]
 pub(super) struct Row {
@@ -47,6 +43,15 @@ pub(super) struct Row {
     pub(super) id: Option<u32>,
     /// What a delete of it comes to instead.
     pub(super) refused: Option<Nix>,
+    /// Ends by itself once its delete was refused.
+    pub(super) ends: bool,
+}
+
+impl Row {
+    fn reported(&self, sequence: u32) -> Vec<u8> {
+        let more: Vec<_> = self.id.map(id).into_iter().collect();
+        found(sequence, &reported(&self.new, &more))
+    }
 }
 
 type Hook = Box<dyn FnMut(&mut Vec<Row>) + Send>;
@@ -58,10 +63,18 @@ pub(super) struct Table {
     quirk: Quirk,
     /// Happens after each list.
     then: Option<Hook>,
-    /// Lists give every entry twice.
-    pub(super) twice: bool,
+    /// Lists give so many entries, the same again, and go on; none twice if it is 0.
+    pub(super) again: usize,
     /// Lists after this many are refused.
     pub(super) lists: usize,
+    /// After so many entries, lists are at an end that is an error.
+    pub(super) breaks_after: Option<usize>,
+    /// Lists have this in front, which cannot be decoded.
+    pub(super) damaged: Option<Vec<u8>>,
+    /// The answers to so many datagrams of deletes are lost.
+    pub(super) lost: usize,
+    /// So many datagrams of deletes are done; the next are not heard of.
+    pub(super) silent_after: usize,
     /// Flushes with filters, as they were asked for.
     pub(super) flushed: Vec<KernelFilter>,
 }
@@ -78,14 +91,19 @@ impl Fake {
             new: new.clone(),
             id: Some(id),
             refused: None,
+            ends: false,
         };
         let table = Arc::new(Mutex::new(Table {
             rows: (1..).zip(entries).map(row).collect(),
             gone: Vec::new(),
             quirk,
             then: None,
-            twice: false,
+            again: 0,
             lists: usize::MAX,
+            breaks_after: None,
+            damaged: None,
+            lost: 0,
+            silent_after: usize::MAX,
             flushed: Vec::new(),
         }));
         let mut kernel = Kernel::of((0..3).map(|_| {
@@ -219,30 +237,46 @@ impl Table {
     }
 
     fn finds(&self, filter: &KernelFilter, entry: &Entry) -> bool {
-        let without = |shape: FilterShape| filter.restricted(!shape).matches(entry);
+        let shape = filter.shape();
+        let without = |bit| filter.restricted(shape - bit).matches(entry);
         match self.quirk {
-            Quirk::IgnoresZone => without(FilterShape::ZONE | FilterShape::ZONE_0),
-            Quirk::IgnoresMark => without(FilterShape::MARK | FilterShape::MARK_MASK),
-            Quirk::IgnoresStatus => without(FilterShape::STATUS),
-            Quirk::IgnoresTuples => without(FilterShape::TUPLES),
-            Quirk::IgnoresFamily => without(FilterShape::FAMILY),
-            Quirk::Inverts if filter.shape().intersects(FilterShape::TUPLES) => {
-                without(FilterShape::TUPLES) && !filter.matches(entry)
-            }
+            Quirk::Ignores(bit) => without(bit),
+            Quirk::Inverts(bit) if shape.contains(bit) => without(bit) && !filter.matches(entry),
             _ => filter.matches(entry),
         }
     }
 
+    /// A look-up goes by a tuple of either direction, in that direction's zone.
+    fn place(&self, payload: &[u8]) -> Option<usize> {
+        let key = EntryRef::decode(payload).unwrap();
+        let (tuple, zone) = (key.orig().unwrap(), key.zone().unwrap());
+        self.rows.iter().position(|row| {
+            let entry = row.new.entry();
+            let is = entry.zone();
+            (*entry.orig(), is.orig()) == (tuple, zone.orig())
+                || (*entry.reply(), is.reply()) == (tuple, zone.reply())
+        })
+    }
+
     fn answer(&mut self, asked: &[Asked]) -> Vec<Event> {
         let mut answers = Vec::new();
+        let deletes = asked.iter().all(|message| message.kind == DELETE);
+        if deletes && self.silent_after == 0 {
+            return Vec::new();
+        }
+        self.silent_after -= usize::from(deletes);
         for message in asked {
             let sequence = message.sequence;
             if message.kind == GET && message.flags & DUMP == DUMP {
-                return vec![self.list(message)];
+                return self.list(message);
             }
             let done = match message.kind {
                 DELETE => self.delete(message),
                 NEW if message.flags & CREATE == CREATE => self.create(message),
+                GET => {
+                    answers.push(self.get(message));
+                    continue;
+                }
                 other => panic!("{other:#x} is not played"),
             };
             match done {
@@ -251,37 +285,52 @@ impl Table {
                 Ok(()) => {}
             }
         }
+        if deletes && self.lost > 0 {
+            self.lost -= 1;
+            return vec![Event::Fail(Nix::ENOBUFS)];
+        }
         vec![says(answers)]
     }
 
-    fn list(&mut self, message: &Asked) -> Event {
+    fn get(&self, message: &Asked) -> Vec<u8> {
+        match self.place(&message.payload) {
+            Some(place) => self.rows[place].reported(message.sequence),
+            None => refusal(message.sequence, Nix::ENOENT),
+        }
+    }
+
+    fn list(&mut self, message: &Asked) -> Vec<Event> {
         if self.lists == 0 {
-            return says([refusal(message.sequence, Nix::EPERM)]);
+            return vec![says([refusal(message.sequence, Nix::EPERM)])];
         }
         self.lists -= 1;
         let filter = filter_of(&message.payload);
-        let mut answers = Vec::new();
+        let mut rows = Vec::new();
         let mut omit = false;
         for row in &self.rows {
             if !self.finds(&filter, row.new.entry()) {
                 continue;
             }
             omit = !omit;
-            if self.quirk == Quirk::Omits && omit && !filter.shape().is_empty() {
+            if matches!(self.quirk, Quirk::Omits(bit) if omit && filter.shape().contains(bit)) {
                 continue;
             }
-            let more: Vec<_> = row.id.map(id).into_iter().collect();
-            let said = found(message.sequence, &reported(&row.new, &more));
-            if self.twice {
-                answers.push(said.clone());
-            }
-            answers.push(said);
+            rows.push(row.reported(message.sequence));
         }
-        answers.push(done(message.sequence));
+        rows.truncate(self.breaks_after.unwrap_or(usize::MAX));
+        let damaged = { self.damaged.iter() }.map(|payload| found(message.sequence, payload));
+        let mut answers: Vec<_> = damaged.collect();
+        for piece in rows.chunks(self.again.max(1)) {
+            let times = if self.again > 0 { 2 } else { 1 };
+            answers.extend((0..times).flat_map(|_| piece.iter().cloned()));
+        }
+        let code = self.breaks_after.map_or(0, |_| -(Nix::ENOMEM as i32));
+        answers.push(script::done(message.sequence, PORT, code));
         if let Some(hook) = &mut self.then {
             hook(&mut self.rows);
         }
-        says(answers)
+        // Fewer than the receive buffer holds.
+        answers.chunks(64).map(says).collect()
     }
 
     /// Of what was there before.
@@ -312,19 +361,16 @@ impl Table {
             self.gone = gone;
             return Ok(());
         }
-        let key = EntryRef::decode(&message.payload).unwrap();
-        let (tuple, zone) = (key.orig().unwrap(), key.zone().unwrap());
-        // A look-up goes by tuple and zone; the id is compared with what it found.
-        let found = self
-            .rows
-            .iter()
-            .position(|row| (row.new.entry().orig(), row.new.entry().zone()) == (&tuple, zone));
-        let place = found.ok_or(Nix::ENOENT)?;
+        let place = self.place(&message.payload).ok_or(Nix::ENOENT)?;
+        // The id is compared with what was found.
         let row = &self.rows[place];
         if attribute(&message.payload, CTA_ID).is_some_and(|id| row.id != Some(word(&id))) {
             return Err(Nix::ENOENT);
         }
         if let Some(errno) = row.refused {
+            if row.ends {
+                self.rows.remove(place);
+            }
             return Err(errno);
         }
         self.rows.remove(place);

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::filter::Filter;
 use crate::ops::{
-    count, create, create_many, delete, flush_all, get, list, list_and_zero_counters, update, visit,
+    count, cpu_stats, create, create_many, delete, expect_cpu_stats, flush_all, get, list,
+    list_and_zero_counters, update, visit,
 };
 
 fn interrupted() -> Event {
@@ -163,6 +164,18 @@ fn an_overrun_in_a_dump_is_no_end_and_makes_it_incomplete() {
     assert_eq!(kernel.opened(), 1);
 }
 
+/// A CPU whose figures are missing would make their sum wrong.
+#[test]
+fn an_overrun_of_statistics_is_an_error() {
+    let answers = || [vec![overrun(), says([done(1)])]];
+    let kernel = Kernel::new(answers());
+    let error = cpu_stats(&kernel.session).unwrap_err();
+    assert!(error.is_overrun(), "{error}");
+    let kernel = Kernel::new(answers());
+    let error = expect_cpu_stats(&kernel.session).unwrap_err();
+    assert!(error.is_overrun(), "{error}");
+}
+
 #[test]
 fn an_overrun_of_a_single_creation_leaves_its_outcome_unknown() {
     let kernel = Kernel::new([vec![overrun()], vec![overrun(), says([ack(2)])]]);
@@ -256,6 +269,20 @@ fn a_look_up_that_does_not_fit_is_asked_once_more() {
         kinds,
         [(GET, REQUEST, 1), (GET, REQUEST, 2), (NEW, ACKED, 3)]
     );
+}
+
+#[test]
+fn figures_that_do_not_fit_are_asked_for_once_more() {
+    let bulky = |sequence| {
+        let filler = attr(CTA_UNKNOWN, &vec![0; 40_000]);
+        let figures = [vec![0; 4], attr(1, &3_u32.to_be_bytes()), filler].concat();
+        vec![says([script::message(
+            GET_STATS, 0, sequence, PORT, &figures,
+        )])]
+    };
+    let kernel = Kernel::new([bulky(1), bulky(2)]);
+    assert_eq!(count(&kernel.session).unwrap().entries, 3);
+    assert_eq!(kernel.sizes(0), [1, 1]);
 }
 
 #[test]

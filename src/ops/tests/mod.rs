@@ -9,6 +9,7 @@ mod dump;
 mod expect;
 mod fake;
 mod loss;
+mod passes;
 mod policy;
 mod probing;
 mod refusal;

@@ -74,7 +74,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 21);
+    assert_eq!(seen.len(), 22);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 
