@@ -17,6 +17,12 @@ as_root() {
     fi
 }
 
+add_packages() { # PACKAGE...
+    command -v apt-get >/dev/null || fail "install these and run again: $*"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
 # What is run here, and the package that has it. `setpriv` and `unshare` are util-linux's.
 step "packages"
 missing=()
@@ -39,16 +45,16 @@ fi
 if ! echo 'int main() { return 0; }' | c++ -x c++ - -o /dev/null 2>/dev/null; then
     missing+=(g++)
 fi
-if [ ${#missing[@]} -gt 0 ]; then
-    command -v apt-get >/dev/null || fail "install these and run again: ${missing[*]}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
-fi
+[ ${#missing[@]} = 0 ] || add_packages "${missing[@]}"
 export PATH="$PATH:/usr/sbin:/sbin"
 for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
-    command -v rustup >/dev/null || fail "install $component for this Rust toolchain and run again"
-    rustup component add "$component"
+    if command -v rustup >/dev/null; then
+        rustup component add "$component"
+    else
+        # Debian's Rust has them in packages of their own.
+        add_packages "${component/clippy/rust-clippy}"
+    fi
 done
 
 step "format"
@@ -95,7 +101,7 @@ executable() {
 
 step "kernel tests, $(uname -r)"
 # Nothing that the tests do loads it where it is a module.
-[ "$(id -u)" != 0 ] || modprobe -q nf_nat_ftp 2>/dev/null || true
+(as_root modprobe -q nf_nat_ftp) 2>/dev/null || true
 kernel=$(executable test --all-features --no-run --test kernel) || fail "cannot build the kernel tests"
 [ -x "$kernel" ] || fail "cannot build the kernel tests"
 rights=$(executable test --all-features --no-run --test rights) || fail "cannot build the test of rights"

@@ -17,9 +17,20 @@ use ctnetlink::{
 
 use crate::support::{LONG, command, own_namespace, run, set, setting, udp, v4, v4_peer};
 
-/// Something that a test relies on, and some kernel does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capability {
+/// The enumeration, and a list of all of it, which no test can be forgotten in.
+macro_rules! capabilities {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Something that a test relies on, and some kernel does not have.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Capability {
+            $($(#[$doc])* $name,)*
+        }
+        use Capability::{$($name,)*};
+        const ALL: &[Capability] = &[$($name,)*];
+    };
+}
+
+capabilities! {
     /// DCCP is tracked by its ports.
     Dccp,
     /// UDP-Lite is tracked by its ports.
@@ -45,26 +56,6 @@ pub(crate) enum Capability {
     /// nftables can forward flows past its rules.
     FlowTables,
 }
-
-use Capability::{
-    AutoEvents, AutoHelpers, ChainsTooLong, Dccp, EventTimes, ExpectationsWithoutHelper,
-    FixedTimeoutHolds, FlowTables, LastState, PoliciesHeldByRules, Synproxy, UdpLite,
-};
-
-const ALL: [Capability; 12] = [
-    Dccp,
-    UdpLite,
-    FixedTimeoutHolds,
-    LastState,
-    AutoEvents,
-    EventTimes,
-    AutoHelpers,
-    ChainsTooLong,
-    Synproxy,
-    ExpectationsWithoutHelper,
-    PoliciesHeldByRules,
-    FlowTables,
-];
 
 /// Kernels by the first two numbers of their version, and what they lack.
 const LACKING: [(&str, &[Capability]); 5] = [
@@ -118,8 +109,7 @@ impl Capability {
     /// Whether the running kernel has it.
     pub(crate) fn is_there(self) -> bool {
         static FOUND: [OnceLock<bool>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
-        let at = ALL.iter().position(|one| *one == self).unwrap();
-        *FOUND[at].get_or_init(|| {
+        *FOUND[self as usize].get_or_init(|| {
             // In a namespace of its own, which ends with the thread.
             let found = thread::spawn(move || {
                 own_namespace();
@@ -242,7 +232,7 @@ fn kernel() -> String {
 /// On a kernel that the table does not know, `CTNETLINK_UNKNOWN_KERNEL=1` lets this pass.
 #[test]
 fn this_kernel_lacks_what_is_known_of_it() {
-    let lacking: Vec<_> = ALL.into_iter().filter(|one| !one.is_there()).collect();
+    let lacking: Vec<_> = ALL.iter().copied().filter(|one| !one.is_there()).collect();
     let kernel = kernel();
     match LACKING.iter().find(|(known, _)| *known == kernel) {
         Some((_, known)) => assert_eq!(lacking, *known, "what Linux {kernel} lacks"),

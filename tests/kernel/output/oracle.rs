@@ -11,7 +11,7 @@ use ctnetlink::{
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::support::listed;
+use crate::support::{listed, run};
 
 /// Names of labels that conntrack reads too. Label 2 has none.
 pub(super) const LABELS: &str = "0 zero\n1 one\n63 sixtythree\n127 last\n";
@@ -35,8 +35,21 @@ fn with_labels<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
 }
 
+/// Which one this is, for where a comparison fails.
+#[expect(clippy::print_stderr, reason = "shown of tests that fail")]
+fn tell_version() {
+    let version = run("conntrack", &["--version"]);
+    if !version.contains("v1.4.7") {
+        eprintln!(
+            "the comparison is with what conntrack 1.4.7 prints, and this is {}",
+            version.trim()
+        );
+    }
+}
+
 /// Starts conntrack with these arguments, in local time that is not UTC.
 pub(super) fn start(arguments: &[&str]) -> Child {
+    tell_version();
     with_labels(|| {
         Command::new("conntrack")
             .args(arguments)

@@ -180,9 +180,9 @@ impl World {
              link add front type veth peer name eth0 netns {}\n\
              link add back type veth peer name eth0 netns {}\n\
              address add {}/24 dev front\n\
-             address add {}/64 dev front\n\
+             address add {}/64 dev front nodad\n\
              address add {}/24 dev back\n\
-             address add {}/64 dev back\n\
+             address add {}/64 dev back nodad\n\
              link set front up\n\
              link set back up",
             client.namespace, server.namespace, V4.front, V6.front, V4.back, V6.back
@@ -198,11 +198,19 @@ impl World {
         for (place, own, routers) in ends {
             let mut batch = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
             for address in own {
-                let bits = if address.is_ipv4() { 24 } else { 64 };
+                // Else an address is the kernel's workers' to confirm before it can be bound to,
+                // though nobody is asked whether it is taken.
+                let (length, flags) = if address.is_ipv4() {
+                    (24, "")
+                } else {
+                    (64, "nodad")
+                };
                 // Not a source that the server would choose.
                 let never = [V4.plain, V6.plain].contains(&address);
                 let preferred = if never { "preferred_lft 0" } else { "" };
-                batch.push(format!("address add {address}/{bits} dev eth0 {preferred}"));
+                batch.push(format!(
+                    "address add {address}/{length} dev eth0 {preferred} {flags}"
+                ));
             }
             for router in routers {
                 // Acknowledgements that wait for a timer would have the other end send again, which
