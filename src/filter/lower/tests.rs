@@ -406,6 +406,37 @@ proptest! {
         }
     }
 
+    /// By a tuple and the zone of its direction the kernel finds what it is to delete.
+    #[test]
+    fn whoever_follows_on_a_tuple_is_meant_or_looked_at(
+        filter in filters(),
+        plain in any::<bool>(),
+        one in entries(),
+        another in entries(),
+    ) {
+        // Of the other half, most differ in what a follower may have otherwise.
+        let mut filter = filter;
+        if plain {
+            (filter.mark, filter.status, filter.reply) = (None, None, TupleFilter::default());
+        }
+        let near = close(&filter, one.clone());
+        let follows = filter.means_whoever_follows();
+        for first in [apart(near.clone(), &another, 2), near, one] {
+            if !filter.matches(&first) || !follows(&first) {
+                continue;
+            }
+            let zone = first.zone.orig();
+            let mut zones = vec![EntryZone::Both(zone), EntryZone::Orig(zone).canonical()];
+            if zone.is_default() {
+                zones.push(EntryZone::Reply(Zone::new(1)));
+            }
+            for zone in zones {
+                let next = Entry { orig: first.orig, zone, ..another.clone() };
+                prop_assert!(filter.matches(&next), "{} {}", first, next);
+            }
+        }
+    }
+
     #[test]
     fn a_flush_is_the_filter_itself(
         filter in filters(),
