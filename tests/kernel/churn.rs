@@ -114,7 +114,7 @@ fn churn_costs_no_bystander_and_no_list_an_entry() {
             });
         }
         let (mut rounds, until) = (0, Instant::now() + Duration::from_secs(300));
-        while rounds < 5 || changes.load(Ordering::Relaxed) < 100_000 {
+        while rounds < 3 || changes.load(Ordering::Relaxed) < 100_000 {
             assert!(!stop.load(Ordering::Relaxed), "a writer ended");
             assert!(Instant::now() < until, "{rounds} {changes:?}");
             rounds += 1;
@@ -320,6 +320,11 @@ fn a_newcomer_survives_a_deletion_that_does_not_mean_it_whatever_its_id() {
     let ct = unproven();
     let old = udp(1).zone(FIVE).mark(1).build().unwrap();
     let new = udp(1).zone(FIVE).mark(2).build().unwrap();
+    let filter = Filter::new().mark(1);
+    // tracing remembers of a span that another thread meets first, without a subscriber, that nobody
+    // wants it, until the next subscriber comes.
+    ct.create(&old).unwrap();
+    assert!(ct.delete_matching(&filter).unwrap().is_clean());
     let mut same = 0;
     for _ in 0..100 {
         ct.create(&old).unwrap();
@@ -333,7 +338,6 @@ fn a_newcomer_survives_a_deletion_that_does_not_mean_it_whatever_its_id() {
             work: Mutex::new(work),
             conversations: AtomicU64::new(0),
         };
-        let filter = Filter::new().mark(1);
         let deleted = tracing::subscriber::with_default(swap, || ct.delete_matching(&filter));
         let deleted = deleted.unwrap();
         assert_eq!((deleted.matched, deleted.deleted), (Some(1), Some(0)));

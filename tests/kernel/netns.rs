@@ -149,6 +149,7 @@ fn by_path_and_by_name_even_after_the_name_is_gone() {
 /// A path of a configuration may name anything; a FIFO's other end would be waited for.
 #[test]
 fn a_path_that_is_no_namespace_is_refused_at_once() {
+    own_namespace();
     let directory = std::env::temp_dir().join(format!("ctnetlink-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
     let fifo = directory.join("fifo");

@@ -1,5 +1,6 @@
 //! A namespace for each test, entries of every protocol, and what the kernel can do.
 
+use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -14,10 +15,22 @@ use crate::capabilities::Capability;
 
 pub(crate) const LONG: Duration = Duration::from_secs(100_000);
 
+thread_local! {
+    /// Whether this thread has moved.
+    static MOVED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Moves this test's thread into a network namespace of its own. It ends with the thread.
 pub(crate) fn own_namespace() {
     unshare(CloneFlags::CLONE_NEWNET)
         .expect("cannot make a network namespace: run the tests as root or under `unshare -Urn`");
+    MOVED.set(true);
+}
+
+/// What follows would otherwise reach the table of whoever runs the tests.
+#[track_caller]
+fn assert_moved() {
+    assert!(MOVED.get(), "this thread has no namespace of its own");
 }
 
 /// A handle on a table of this test's own.
@@ -27,7 +40,9 @@ pub(crate) fn open() -> Conntrack {
 }
 
 /// The same table by a handle that trusts the kernel with no filter.
+#[track_caller]
 pub(crate) fn unproven() -> Conntrack {
+    assert_moved();
     let nothing = KernelSupport::unproven();
     Conntrack::builder().kernel_support(nothing).open().unwrap()
 }
@@ -171,7 +186,9 @@ pub(crate) fn assert_flows<'a>(got: &[Entry], want: impl IntoIterator<Item = &'a
 }
 
 /// Runs a command in this thread's namespace; a missing command fails the test with its name.
+#[track_caller]
 pub(crate) fn command(program: &str, args: &[&str]) -> Output {
+    assert_moved();
     Command::new(program)
         .args(args)
         .output()
@@ -179,6 +196,7 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Output {
 }
 
 /// Runs a command that must succeed, and gives what it printed.
+#[track_caller]
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = command(program, args);
     assert!(
@@ -190,7 +208,9 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// Writes a setting of this thread's namespace.
+#[track_caller]
 pub(crate) fn set(name: &str, value: &str) {
+    assert_moved();
     let path = format!("/proc/sys/net/netfilter/{name}");
     std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }

@@ -35,5 +35,5 @@ nobody="setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn"
 run nobody $nobody "$tests" "$@"
 rights $nobody
 # Alone and one by one: what concerns all namespaces of the machine.
-run machine "$tests" --ignored --nocapture --test-threads=1 "$@"
+run machine "$tests" --ignored --show-output --test-threads=1 "$@"
 exit "$failed"
