@@ -56,7 +56,7 @@ pub(crate) fn decode_expectation(payload: &[u8]) -> Decoded<Expectation> {
             CTA_EXPECT_FLAGS => flags = Some(attrs.be32(attr)?),
             CTA_EXPECT_CLASS => class = Some(attrs.be32(attr)?),
             CTA_EXPECT_NAT => nat = Some(decode_nat(inside, &mut unknowns)?),
-            CTA_EXPECT_FN => function = Some(rare::text(&attrs, attr)?.to_owned()),
+            CTA_EXPECT_FN => function = Some(attrs.text(attr)?.to_owned()),
             _ => attrs.unknown(attr, &mut unknowns),
         }
     }

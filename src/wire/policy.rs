@@ -137,7 +137,7 @@ fn decode(payload: &[u8]) -> Result<(Message, Timeouts, Attrs<'_>), Malformed> {
     let (mut message, mut protocol, mut data) = (Message::default(), None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
-            CTA_TIMEOUT_NAME => message.name = Some(text(&attrs, attr)?),
+            CTA_TIMEOUT_NAME => message.name = Some(attrs.text(attr)?.to_owned()),
             CTA_TIMEOUT_L3PROTO => message.family = Some(attrs.be16(attr)?),
             CTA_TIMEOUT_L4PROTO => protocol = Some(Protocol::new(attrs.u8(attr)?)),
             CTA_TIMEOUT_DATA => data = Some(attr),
@@ -172,14 +172,6 @@ fn decode_states(timeouts: &mut Timeouts, mut attrs: Attrs<'_>) -> Result<(), Ma
 /// An attribute that is not known, and the number of the nest that it stood in.
 fn keep(attr: Attr<'_>, within: Option<u16>) -> Unknown {
     unknown(within, attr.kind, attr.value)
-}
-
-fn text(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<String, Malformed> {
-    let text = attr.value.split(|byte| *byte == 0).next();
-    match text.map(std::str::from_utf8) {
-        Some(Ok(text)) => Ok(text.to_owned()),
-        _ => Err(attrs.wrong(attr, "not UTF-8")),
-    }
 }
 
 pub(crate) fn decode_policy(payload: &[u8]) -> Result<TimeoutPolicy, Malformed> {

@@ -113,17 +113,8 @@ fn timestamps(
     Ok((start, stop))
 }
 
-/// Bytes up to a zero.
-pub(super) fn text<'a>(attrs: &Attrs<'_>, attr: Attr<'a>) -> Result<&'a str, Malformed> {
-    let text = attr.value.split(|byte| *byte == 0).next();
-    match text.map(std::str::from_utf8) {
-        Some(Ok(text)) => Ok(text),
-        _ => Err(attrs.wrong(attr, "not UTF-8")),
-    }
-}
-
 pub(super) fn helper(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Helper, Malformed> {
-    Helper::new(text(attrs, attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
+    Helper::new(attrs.text(attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
 }
 
 /// The name alone, nothing allocated.
@@ -160,7 +151,7 @@ fn context(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<String, Malf
     let mut name = None;
     while let Some(attr) = attrs.next() {
         match attr.kind {
-            CTA_SECCTX_NAME => name = Some(text(&attrs, attr)?.to_owned()),
+            CTA_SECCTX_NAME => name = Some(attrs.text(attr)?.to_owned()),
             _ => attrs.unknown(attr, unknowns),
         }
     }
