@@ -33,7 +33,7 @@ pub(super) fn decode(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Co
         match attr.kind {
             CTA_COUNTERS_PACKETS => packets = Some(attrs.be64(attr)?),
             CTA_COUNTERS_BYTES => bytes = Some(attrs.be64(attr)?),
-            // Before 2.6.36 or so; read, never written.
+            // Before 2.6.27; read, never written.
             CTA_COUNTERS32_PACKETS => packets = Some(attrs.be32(attr)?.into()),
             CTA_COUNTERS32_BYTES => bytes = Some(attrs.be32(attr)?.into()),
             // `nla_put_be64` aligns with it where the machine needs that.

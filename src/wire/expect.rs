@@ -81,7 +81,8 @@ pub(crate) fn decode_expectation(payload: &[u8]) -> Decoded<Expectation> {
 }
 
 /// A mask has the layout of a tuple. Of its destination every bit is set
-/// (`ctnetlink_exp_dump_mask`), and before Linux 5.3 its addresses are left out.
+/// (`ctnetlink_exp_dump_mask`). Linux 4.19 and later leave out its addresses, until the fix in 5.12 and
+/// the stable kernels of its time.
 fn decode_mask(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<ExpectMask> {
     let mut mask = ExpectMask {
         src: None,
