@@ -6,6 +6,8 @@ use super::attr::{
     CTA_COUNTERS32_PACKETS,
 };
 use super::reader::{Attrs, Unknowns, header, word};
+#[cfg(any(test, fuzzing, feature = "interop"))]
+use super::writer::Writer;
 use crate::model::Counters;
 
 /// Length of counters as the kernel lays them out (`dump_counters`): two of 64 bits.
@@ -46,4 +48,12 @@ pub(super) fn decode(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Co
         (Some(packets), Some(bytes)) => Ok(Counters { packets, bytes }),
         _ => Err(attrs.lacks("packets or bytes are missing")),
     }
+}
+
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode(w: &mut Writer<'_>, kind: u16, counters: Counters) {
+    w.nest(kind, |w| {
+        w.put(CTA_COUNTERS_PACKETS, counters.packets.to_be_bytes());
+        w.put(CTA_COUNTERS_BYTES, counters.bytes.to_be_bytes());
+    });
 }

@@ -16,6 +16,8 @@ use super::attr::{
 use super::reader::{Attr, Attrs, Unknowns, header, word};
 use super::tuple;
 use super::writer::Writer;
+#[cfg(any(test, fuzzing, feature = "interop"))]
+use crate::model::Timestamps;
 use crate::model::{Helper, Labels, NatRange, Rare, SeqAdjust, Synproxy};
 
 /// Takes an attribute of an entry that none of the common fields wants. Of one that is given twice
@@ -243,6 +245,14 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
     if let Some(labels) = rare.labels {
         encode_labels(w, CTA_LABELS, labels);
     }
+    encode_help(w, rare);
+    if let Some(master) = &rare.master {
+        tuple::encode(w, CTA_TUPLE_MASTER, master, None);
+    }
+    encode_seq_adjust(w, rare);
+}
+
+pub(super) fn encode_help(w: &mut Writer<'_>, rare: &Rare) {
     if let Some(helper) = &rare.helper {
         w.nest(CTA_HELP, |w| {
             w.text(CTA_HELP_NAME, helper.as_str());
@@ -251,10 +261,30 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
             }
         });
     }
-    if let Some(master) = &rare.master {
-        tuple::encode(w, CTA_TUPLE_MASTER, master, None);
+}
+
+/// Creation takes neither these nor the security context.
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode_timestamps(w: &mut Writer<'_>, stamps: Timestamps) {
+    let stamps = [
+        (CTA_TIMESTAMP_START, stamps.start),
+        (CTA_TIMESTAMP_STOP, stamps.stop),
+    ];
+    if stamps.iter().all(|(_, nanos)| nanos.is_none()) {
+        return;
     }
-    encode_seq_adjust(w, rare);
+    w.nest(CTA_TIMESTAMP, |w| {
+        for (kind, nanos) in stamps {
+            if let Some(nanos) = nanos {
+                w.put(kind, nanos.to_be_bytes());
+            }
+        }
+    });
+}
+
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode_context(w: &mut Writer<'_>, context: &str) {
+    w.nest(CTA_SECCTX, |w| w.text(CTA_SECCTX_NAME, context));
 }
 
 pub(super) fn encode_seq_adjust(w: &mut Writer<'_>, rare: &Rare) {
