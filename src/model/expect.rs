@@ -213,7 +213,8 @@ impl Expectation {
         self.function.as_deref()
     }
 
-    /// Attributes that this version of the library does not know, at whatever depth they stood.
+    /// Attributes that this version of the library does not know, at whatever depth they stood, and
+    /// those that it knows in other places alone.
     #[must_use]
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown

@@ -46,7 +46,7 @@ pub(super) fn decode(
             (rare.helper, rare.helper_info) = help(attrs.nested(attr), unknowns)?;
         }
         CTA_TUPLE_MASTER if rare.master.is_none() => {
-            rare.master = Some(tuple::decode(attrs.nested(attr), unknowns)?.0);
+            rare.master = Some(tuple::decode(attrs.nested(attr), None, unknowns)?);
         }
         CTA_SEQ_ADJ_ORIG if rare.orig_seq_adjust.is_none() => {
             rare.orig_seq_adjust = Some(seq_adjust(attrs.nested(attr), unknowns)?);
