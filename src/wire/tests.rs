@@ -1,6 +1,8 @@
 //! Properties of the codec: what can be built survives the wire, and no bytes do harm.
 
 mod expect;
+#[cfg(feature = "interop")]
+mod interop;
 mod walk;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
