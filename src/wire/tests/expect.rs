@@ -423,6 +423,21 @@ fn attributes_out_of_place_are_kept() {
     }
 }
 
+/// A translation's tuple of another protocol than its master's, and a field that it does not have.
+#[test]
+fn a_translation_may_be_of_any_protocol() {
+    let addresses = nested(&[1], &[8, 0, 1, 0, 10, 0, 0, 3, 8, 0, 2, 0, 0, 0, 0, 0]);
+    let protocol = nested(&[2], &[5, 0, 1, 0, 50, 0, 0, 0, 7, 0, 2, 0, 1, 2, 3, 0]);
+    let tuple = nested(&[2], &[addresses, protocol].concat());
+    let direction = [8, 0, 1, 0, 0, 0, 0, 1];
+    let nat = nested(&[10], &[&direction[..], &tuple].concat());
+    let bytes = [without(&bytes_of(&full()), 10), nat].concat();
+    let found = decode_expectation(&bytes).unwrap();
+    assert_eq!(found.nat().unwrap().address, IpAddr::from([10, 0, 0, 3]));
+    assert_eq!(found.unknown()[0].path, [10, 2, 2, 2]);
+    fuzzing::expectation(&bytes);
+}
+
 /// The message without its attributes of this number.
 fn without(whole: &[u8], kind: u16) -> Vec<u8> {
     let mut bytes = whole[..4].to_vec();
