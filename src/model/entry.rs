@@ -329,7 +329,8 @@ impl Entry {
         self.rare(|rare| rare.secmark)
     }
 
-    /// Attributes that this version of the library does not know, at whatever depth they stood.
+    /// Attributes that this version of the library does not know, at whatever depth they stood, and
+    /// those that it knows in other places alone.
     #[must_use]
     pub fn unknown(&self) -> &[Unknown] {
         self.rare.as_deref().map_or(&[], |rare| &rare.unknown)

@@ -51,8 +51,8 @@ impl fmt::Display for ExpectFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ExpectMask {
-    /// The source address's bits that count. Kernels before 5.3 do not report it. In a new
-    /// expectation `None` has all of them count.
+    /// The source address's bits that count. Kernels from 4.19 on do not report it, until a fix in
+    /// 5.12 and the stable kernels of its time. In a new expectation `None` has all of them count.
     pub src: Option<IpAddr>,
     /// The bits of the source port, or of an ICMP identifier, that count. In a new expectation
     /// `None` has all of them count.
@@ -213,7 +213,8 @@ impl Expectation {
         self.function.as_deref()
     }
 
-    /// Attributes that this version of the library does not know, at whatever depth they stood.
+    /// Attributes that this version of the library does not know, at whatever depth they stood, and
+    /// those that it knows in other places alone.
     #[must_use]
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown

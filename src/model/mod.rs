@@ -25,6 +25,8 @@ mod rare;
 mod settings;
 mod stats;
 mod status;
+#[cfg(test)]
+pub(crate) mod strategies;
 mod tcp;
 mod text;
 mod timeout;

@@ -6,6 +6,8 @@ use super::attr::{
     CTA_COUNTERS32_PACKETS,
 };
 use super::reader::{Attrs, Unknowns, header, word};
+#[cfg(any(test, fuzzing, feature = "interop"))]
+use super::writer::Writer;
 use crate::model::Counters;
 
 /// Length of counters as the kernel lays them out (`dump_counters`): two of 64 bits.
@@ -33,7 +35,7 @@ pub(super) fn decode(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Co
         match attr.kind {
             CTA_COUNTERS_PACKETS => packets = Some(attrs.be64(attr)?),
             CTA_COUNTERS_BYTES => bytes = Some(attrs.be64(attr)?),
-            // Before 2.6.36 or so; read, never written.
+            // Before 2.6.27; read, never written.
             CTA_COUNTERS32_PACKETS => packets = Some(attrs.be32(attr)?.into()),
             CTA_COUNTERS32_BYTES => bytes = Some(attrs.be32(attr)?.into()),
             // `nla_put_be64` aligns with it where the machine needs that.
@@ -46,4 +48,12 @@ pub(super) fn decode(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Co
         (Some(packets), Some(bytes)) => Ok(Counters { packets, bytes }),
         _ => Err(attrs.lacks("packets or bytes are missing")),
     }
+}
+
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode(w: &mut Writer<'_>, kind: u16, counters: Counters) {
+    w.nest(kind, |w| {
+        w.put(CTA_COUNTERS_PACKETS, counters.packets.to_be_bytes());
+        w.put(CTA_COUNTERS_BYTES, counters.bytes.to_be_bytes());
+    });
 }

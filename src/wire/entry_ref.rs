@@ -233,7 +233,7 @@ impl<'a> EntryRef<'a> {
             return Err(no_tuple(kind));
         };
         let attrs = self.attrs().nested(attr);
-        tuple::decode(attrs, &mut Unknowns::ignored()).map(|(tuple, _)| tuple)
+        tuple::decode(attrs, None, &mut Unknowns::ignored())
     }
 
     fn tuple_zone(&self, kind: u16) -> Decoded<Option<Zone>> {
@@ -397,7 +397,16 @@ impl<'a> EntryRef<'a> {
                 CTA_MARK => usual!(mark, be32(value)),
                 CTA_ID => usual!(id, be32(value)),
                 CTA_USE => usual!(use_count, be32(value)),
-                CTA_PROTOINFO => usual!(proto_info, protoinfo::usual(value)),
+                CTA_PROTOINFO => {
+                    if walk.proto_info {
+                        continue;
+                    }
+                    walk.proto_info = true;
+                    if let Some(info) = protoinfo::usual(value) {
+                        entry.proto_info = Some(info);
+                        continue;
+                    }
+                }
                 CTA_COUNTERS_ORIG => usual!(orig_counters, counters::usual(value)),
                 CTA_COUNTERS_REPLY => usual!(reply_counters, counters::usual(value)),
                 CTA_SYNPROXY => usual!(synproxy, rare::usual_synproxy(value)),
@@ -430,11 +439,13 @@ impl<'a> EntryRef<'a> {
         let unknowns = &mut walk.unknowns;
         match kind {
             CTA_TUPLE_ORIG => {
-                (entry.orig, walk.orig_zone) = tuple::decode(attrs.nested(attr), unknowns)?;
+                let zone = Some(&mut walk.orig_zone);
+                entry.orig = tuple::decode(attrs.nested(attr), zone, unknowns)?;
                 walk.orig = true;
             }
             CTA_TUPLE_REPLY => {
-                (entry.reply, walk.reply_zone) = tuple::decode(attrs.nested(attr), unknowns)?;
+                let zone = Some(&mut walk.reply_zone);
+                entry.reply = tuple::decode(attrs.nested(attr), zone, unknowns)?;
                 walk.reply = true;
             }
             CTA_PROTOINFO => entry.proto_info = protoinfo::decode(attrs.nested(attr), unknowns)?,
@@ -470,6 +481,8 @@ impl<'a> EntryRef<'a> {
 struct Walk {
     orig: bool,
     reply: bool,
+    /// Its attribute may be there and say nothing that is known.
+    proto_info: bool,
     zone: Option<Zone>,
     orig_zone: Option<Zone>,
     reply_zone: Option<Zone>,

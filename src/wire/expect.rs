@@ -35,7 +35,8 @@ pub(crate) const EXP_NEW: u8 = 0;
 const EXP_GET: u8 = 1;
 pub(crate) const EXP_DELETE: u8 = 2;
 
-/// From what follows the netlink header. Of an attribute that is given twice the last counts.
+/// From what follows the netlink header. Of an attribute that is given twice, which no kernel does, the
+/// first counts.
 pub(crate) fn decode_expectation(payload: &[u8]) -> Decoded<Expectation> {
     let path = Path::root(Root::Expectation);
     let mut attrs = Attrs::new(attributes(payload)?, BODY, path);
@@ -43,20 +44,27 @@ pub(crate) fn decode_expectation(payload: &[u8]) -> Decoded<Expectation> {
     let (mut expected, mut mask, mut master, mut nat) = (None, None, None, None);
     let (mut timeout, mut id, mut flags, mut class) = (None, None, None, None);
     let (mut zone, mut helper, mut function) = (None, None, None);
+    macro_rules! first {
+        ($field:ident, $value:expr) => {
+            if $field.is_none() {
+                $field = Some($value);
+            }
+        };
+    }
     while let Some(attr) = attrs.next() {
         let inside = attrs.nested(attr);
         match attr.kind {
-            CTA_EXPECT_TUPLE => expected = Some(tuple::decode(inside, &mut unknowns)?.0),
-            CTA_EXPECT_MASTER => master = Some(tuple::decode(inside, &mut unknowns)?.0),
-            CTA_EXPECT_MASK => mask = Some(decode_mask(inside, &mut unknowns)?),
-            CTA_EXPECT_TIMEOUT => timeout = Some(attrs.be32(attr)?),
-            CTA_EXPECT_ID => id = Some(attrs.be32(attr)?),
-            CTA_EXPECT_HELP_NAME => helper = Some(rare::helper(&attrs, attr)?),
-            CTA_EXPECT_ZONE => zone = Some(Zone::new(attrs.be16(attr)?)),
-            CTA_EXPECT_FLAGS => flags = Some(attrs.be32(attr)?),
-            CTA_EXPECT_CLASS => class = Some(attrs.be32(attr)?),
-            CTA_EXPECT_NAT => nat = Some(decode_nat(inside, &mut unknowns)?),
-            CTA_EXPECT_FN => function = Some(rare::text(&attrs, attr)?.to_owned()),
+            CTA_EXPECT_TUPLE => first!(expected, tuple::decode(inside, None, &mut unknowns)?),
+            CTA_EXPECT_MASTER => first!(master, tuple::decode(inside, None, &mut unknowns)?),
+            CTA_EXPECT_MASK => first!(mask, decode_mask(inside, &mut unknowns)?),
+            CTA_EXPECT_TIMEOUT => first!(timeout, attrs.be32(attr)?),
+            CTA_EXPECT_ID => first!(id, attrs.be32(attr)?),
+            CTA_EXPECT_HELP_NAME => first!(helper, rare::helper(&attrs, attr)?),
+            CTA_EXPECT_ZONE => first!(zone, Zone::new(attrs.be16(attr)?)),
+            CTA_EXPECT_FLAGS => first!(flags, attrs.be32(attr)?),
+            CTA_EXPECT_CLASS => first!(class, attrs.be32(attr)?),
+            CTA_EXPECT_NAT => first!(nat, decode_nat(inside, &mut unknowns)?),
+            CTA_EXPECT_FN => first!(function, attrs.text(attr)?.to_owned()),
             _ => attrs.unknown(attr, &mut unknowns),
         }
     }
@@ -80,56 +88,77 @@ pub(crate) fn decode_expectation(payload: &[u8]) -> Decoded<Expectation> {
     })
 }
 
-/// A mask has the layout of a tuple. Of its destination every bit is set
-/// (`ctnetlink_exp_dump_mask`), and before Linux 5.3 its addresses are left out.
+/// A mask has the layout of a tuple. Of its destination every bit is set (`ctnetlink_exp_dump_mask`);
+/// one that differs is kept with the unknown. Linux 4.19 and later leave out its addresses, until the
+/// fix in 5.12 and the stable kernels of its time.
 fn decode_mask(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<ExpectMask> {
     let mut mask = ExpectMask {
         src: None,
         src_port: None,
     };
     while let Some(attr) = attrs.next() {
-        let mut inside = attrs.nested(attr);
+        let inside = attrs.nested(attr);
         match attr.kind {
-            CTA_TUPLE_IP => {
-                while let Some(attr) = inside.next() {
-                    match attr.kind {
-                        CTA_IP_V4_SRC => {
-                            mask.src = Some(IpAddr::V4(Ipv4Addr::from(inside.be32(attr)?)));
-                        }
-                        CTA_IP_V6_SRC => {
-                            let bytes = inside.bytes::<16>(attr, "not 16 bytes long")?;
-                            mask.src = Some(IpAddr::V6(Ipv6Addr::from(bytes)));
-                        }
-                        CTA_IP_V4_DST | CTA_IP_V6_DST => {}
-                        _ => inside.unknown(attr, unknowns),
-                    }
-                }
-            }
-            CTA_TUPLE_PROTO => {
-                while let Some(attr) = inside.next() {
-                    match attr.kind {
-                        CTA_PROTO_SRC_PORT | CTA_PROTO_ICMP_ID | CTA_PROTO_ICMPV6_ID => {
-                            mask.src_port = Some(inside.be16(attr)?);
-                        }
-                        CTA_PROTO_NUM
-                        | CTA_PROTO_DST_PORT
-                        | CTA_PROTO_ICMP_TYPE
-                        | CTA_PROTO_ICMP_CODE
-                        | CTA_PROTO_ICMPV6_TYPE
-                        | CTA_PROTO_ICMPV6_CODE => {}
-                        _ => inside.unknown(attr, unknowns),
-                    }
-                }
-            }
-            _ => {
-                attrs.unknown(attr, unknowns);
-                continue;
-            }
+            CTA_TUPLE_IP => mask.src = mask_address(inside, unknowns)?.or(mask.src),
+            CTA_TUPLE_PROTO => mask.src_port = mask_port(inside, unknowns)?.or(mask.src_port),
+            _ => attrs.unknown(attr, unknowns),
         }
-        inside.finish()?;
     }
     attrs.finish()?;
     Ok(mask)
+}
+
+fn mask_address(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<Option<IpAddr>> {
+    let mut src = None;
+    while let Some(attr) = attrs.next() {
+        let ones = match attr.kind {
+            CTA_IP_V4_SRC => {
+                src = Some(IpAddr::V4(Ipv4Addr::from(attrs.be32(attr)?)));
+                continue;
+            }
+            CTA_IP_V6_SRC => {
+                let bytes = attrs.bytes::<16>(attr, "not 16 bytes long")?;
+                src = Some(IpAddr::V6(Ipv6Addr::from(bytes)));
+                continue;
+            }
+            CTA_IP_V4_DST => attrs.be32(attr)? == u32::MAX,
+            CTA_IP_V6_DST => attrs.bytes::<16>(attr, "not 16 bytes long")? == [0xff; 16],
+            _ => false,
+        };
+        if !ones {
+            attrs.unknown(attr, unknowns);
+        }
+    }
+    attrs.finish()?;
+    Ok(src)
+}
+
+fn mask_port(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<Option<u16>> {
+    let mut src = None;
+    while let Some(attr) = attrs.next() {
+        let ones = match attr.kind {
+            CTA_PROTO_SRC_PORT | CTA_PROTO_ICMP_ID | CTA_PROTO_ICMPV6_ID => {
+                src = Some(attrs.be16(attr)?);
+                continue;
+            }
+            // Which protocol it is, is in the tuple.
+            CTA_PROTO_NUM => {
+                attrs.u8(attr)?;
+                continue;
+            }
+            CTA_PROTO_DST_PORT => attrs.be16(attr)? == u16::MAX,
+            CTA_PROTO_ICMP_TYPE
+            | CTA_PROTO_ICMP_CODE
+            | CTA_PROTO_ICMPV6_TYPE
+            | CTA_PROTO_ICMPV6_CODE => attrs.u8(attr)? == u8::MAX,
+            _ => false,
+        };
+        if !ones {
+            attrs.unknown(attr, unknowns);
+        }
+    }
+    attrs.finish()?;
+    Ok(src)
 }
 
 fn decode_nat(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<ExpectNat> {
@@ -144,7 +173,7 @@ fn decode_nat(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Decoded<ExpectNa
                 });
             }
             CTA_EXPECT_NAT_TUPLE => {
-                saved = Some(tuple::decode(attrs.nested(attr), unknowns)?.0);
+                saved = Some(tuple::decode(attrs.nested(attr), None, unknowns)?);
             }
             _ => attrs.unknown(attr, unknowns),
         }

@@ -1,12 +1,16 @@
 //! Conversion from and to the messages of netlink-packet-netfilter.
 //!
 //! By way of the bytes: what that library has no names for it keeps as `Other`, and what this one
-//! does not know is in [`Entry::unknown`], so nothing is lost in either direction.
+//! does not know is in [`Entry::unknown`], so no attribute's value is lost in either direction.
+//!
+//! What an entry does not tell of a message: its type (what comes of it is a `New`), the order of its
+//! attributes, one that is given again, a zone 0 that is spelled out, and the flags of attributes that
+//! this library does not know (`NLA_F_NESTED`).
 //!
 //! Reports are converted, not requests: what only a request has (ranges of translation, masks) is
 //! among the unknown.
 
-use netlink_packet_core::{Emitable, ParseableParametrized};
+use netlink_packet_core::{Emitable, Nla, ParseableParametrized};
 use netlink_packet_netfilter::conntrack::{ConntrackMessage, ConntrackMessageType};
 
 use super::EntryRef;
@@ -52,13 +56,42 @@ impl TryFrom<&ConntrackMessage> for Entry {
 
     /// # Errors
     /// [`is_malformed`](Error::is_malformed) where one of the two tuples is missing, as in requests,
-    /// or an attribute is damaged.
+    /// or an attribute is damaged; [`is_invalid_input`](Error::is_invalid_input) where one is longer
+    /// than netlink can say.
     fn try_from(message: &ConntrackMessage) -> Result<Self, Error> {
+        let longest = longest(message);
+        if longest > LONGEST {
+            let problem = format!("has an attribute of {longest} bytes");
+            return Err(Error::invalid(
+                "message",
+                format!("{:?}", message.message_type()),
+                problem,
+                format!("attributes of at most {LONGEST} bytes"),
+            ));
+        }
         // Decoders want what follows the netlink header; the family is in the addresses.
         let mut payload = vec![0; 4 + message.buffer_len()];
         message.emit(&mut payload[4..]);
         EntryRef::decode(&payload)
             .and_then(|entry| entry.try_entry())
             .map_err(|malformed| malformed.error(Operation::Convert))
+    }
+}
+
+/// What an attribute's length can say, its header taken off.
+const LONGEST: usize = u16::MAX as usize - super::reader::HEADER;
+
+/// The length of the longest attribute, which contains those inside of it. That library would cut off
+/// the length field and then write all of the value.
+fn longest(message: &ConntrackMessage) -> usize {
+    fn of<A: Nla>(attributes: &[A]) -> usize {
+        attributes.iter().map(Nla::value_len).max().unwrap_or(0)
+    }
+    match message {
+        ConntrackMessage::New(all) | ConntrackMessage::Get(all) | ConntrackMessage::Delete(all) => {
+            of(all)
+        }
+        ConntrackMessage::Other { attributes, .. } => of(attributes),
+        other => other.buffer_len(),
     }
 }

@@ -15,7 +15,7 @@ mod entry;
 mod entry_ref;
 mod event;
 mod expect;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 #[cfg(feature = "interop")]
 mod interop;

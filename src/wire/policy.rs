@@ -12,6 +12,7 @@ use super::attr::{
 use super::entry_ref::{BODY, attributes};
 use super::path::{Path, Root, timeout_data};
 use super::reader::{Attr, Attrs};
+use super::request::family;
 use super::writer::{Datagram, Writer};
 use crate::error::Result;
 use crate::model::{
@@ -90,11 +91,8 @@ pub(crate) fn defaults_set(datagram: &mut Datagram, timeouts: &Timeouts) -> Resu
 }
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`
-fn number(family: Family) -> u16 {
-    match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    }
+fn number(of: Family) -> u16 {
+    u8::from(family(of)).into()
 }
 
 /// The kernel insists on a family for defaults, and makes no use of it.
@@ -102,18 +100,14 @@ fn any_family() -> u16 {
     number(Family::Ipv4)
 }
 
-fn encode_kind(w: &mut Writer<'_>, family: u16, protocol: Protocol) {
+pub(super) fn encode_kind(w: &mut Writer<'_>, family: u16, protocol: Protocol) {
     w.be16(CTA_TIMEOUT_L3PROTO, family);
     w.put(CTA_TIMEOUT_L4PROTO, [protocol.number()]);
 }
 
 fn encode_states(w: &mut Writer<'_>, timeouts: &Timeouts) {
     w.nest(CTA_TIMEOUT_DATA, |w| {
-        for (kind, seconds) in (1..).zip(&timeouts.states) {
-            if let Some(seconds) = seconds {
-                w.be32(kind, *seconds);
-            }
-        }
+        encode_known(w, timeouts);
         for state in &timeouts.unknown {
             // Others are refused before (`Timeouts::check_unknown`).
             if let Ok(bytes) = <[u8; 4]>::try_from(&state.value[..]) {
@@ -121,6 +115,14 @@ fn encode_states(w: &mut Writer<'_>, timeouts: &Timeouts) {
             }
         }
     });
+}
+
+pub(super) fn encode_known(w: &mut Writer<'_>, timeouts: &Timeouts) {
+    for (kind, seconds) in (1..).zip(&timeouts.states) {
+        if let Some(seconds) = seconds {
+            w.be32(kind, *seconds);
+        }
+    }
 }
 
 /// What a message of this subsystem may hold.
@@ -137,12 +139,12 @@ fn decode(payload: &[u8]) -> Result<(Message, Timeouts, Attrs<'_>), Malformed> {
     let (mut message, mut protocol, mut data) = (Message::default(), None, None);
     while let Some(attr) = attrs.next() {
         match attr.kind {
-            CTA_TIMEOUT_NAME => message.name = Some(text(&attrs, attr)?),
+            CTA_TIMEOUT_NAME => message.name = Some(attrs.text(attr)?.to_owned()),
             CTA_TIMEOUT_L3PROTO => message.family = Some(attrs.be16(attr)?),
             CTA_TIMEOUT_L4PROTO => protocol = Some(Protocol::new(attrs.u8(attr)?)),
             CTA_TIMEOUT_DATA => data = Some(attr),
             CTA_TIMEOUT_USE => message.use_count = Some(attrs.be32(attr)?),
-            _ => message.unknown.push(keep(attr, None)),
+            _ => message.unknown.push(unknown(None, attr.kind, attr.value)),
         }
     }
     attrs.finish()?;
@@ -161,25 +163,14 @@ fn decode(payload: &[u8]) -> Result<(Message, Timeouts, Attrs<'_>), Malformed> {
 fn decode_states(timeouts: &mut Timeouts, mut attrs: Attrs<'_>) -> Result<(), Malformed> {
     while let Some(attr) = attrs.next() {
         let place = usize::from(attr.kind).checked_sub(1);
-        match place.and_then(|place| timeouts.states.get_mut(place)) {
-            Some(state) => *state = Some(attrs.be32(attr)?),
-            None => timeouts.unknown.push(keep(attr, Some(CTA_TIMEOUT_DATA))),
+        if let Some(state) = place.and_then(|place| timeouts.states.get_mut(place)) {
+            *state = Some(attrs.be32(attr)?);
+        } else {
+            let state = unknown(Some(CTA_TIMEOUT_DATA), attr.kind, attr.value);
+            timeouts.unknown.push(state);
         }
     }
     attrs.finish()
-}
-
-/// An attribute that is not known, and the number of the nest that it stood in.
-fn keep(attr: Attr<'_>, within: Option<u16>) -> Unknown {
-    unknown(within, attr.kind, attr.value)
-}
-
-fn text(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<String, Malformed> {
-    let text = attr.value.split(|byte| *byte == 0).next();
-    match text.map(std::str::from_utf8) {
-        Some(Ok(text)) => Ok(text.to_owned()),
-        _ => Err(attrs.wrong(attr, "not UTF-8")),
-    }
 }
 
 pub(crate) fn decode_policy(payload: &[u8]) -> Result<TimeoutPolicy, Malformed> {
@@ -211,7 +202,7 @@ pub(crate) fn decode_defaults(payload: &[u8]) -> Result<TimeoutDefaults, Malform
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::NETLINK_HEADER;
+    use crate::wire::{NETLINK_HEADER, fuzzing};
     use proptest::prelude::*;
 
     fn payload(write: impl FnOnce(&mut Datagram) -> Result<()>) -> Vec<u8> {
@@ -312,17 +303,9 @@ mod tests {
                 let at = usize::from(at) % bytes.len();
                 bytes[at] ^= mask;
             }
+            fuzzing::policy(&bytes);
             bytes.truncate(bytes.len() - usize::from(cut) % 8);
-            match decode_policy(&bytes) {
-                Ok(policy) => drop((policy.to_string(), policy.to_new())),
-                Err(malformed) => drop(malformed.to_string()),
-            }
-            let _ = decode_defaults(&bytes);
-        }
-
-        #[test]
-        fn noise_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (decode_policy(&bytes), decode_defaults(&bytes));
+            fuzzing::policy(&bytes);
         }
     }
 
@@ -406,26 +389,9 @@ mod tests {
             attribute(9, &[1, 2]),
         ];
         let policy = decode_policy(&bytes.concat()).unwrap();
-        assert_eq!(
-            policy.unknown(),
-            [keep(
-                Attr {
-                    kind: 9,
-                    at: 0,
-                    value: &[1, 2]
-                },
-                None
-            )]
-        );
-        let state = Attr {
-            kind: 3,
-            at: 0,
-            value: &[7; 6],
-        };
-        assert_eq!(
-            policy.timeouts().unknown(),
-            [keep(state, Some(CTA_TIMEOUT_DATA))]
-        );
+        assert_eq!(policy.unknown(), [unknown(None, 9, &[1, 2])]);
+        let state = unknown(Some(CTA_TIMEOUT_DATA), 3, &[7; 6]);
+        assert_eq!(policy.timeouts().unknown(), [state]);
         assert_eq!(policy.to_string(), "web ipv6 udp unreplied=9");
         assert_eq!((policy.use_count(), policy.is_in_use()), (None, None));
         // It is not a time-out that could be given back.

@@ -54,17 +54,19 @@ pub(super) fn decode(
 ) -> Result<Option<ProtoInfo>, Malformed> {
     let mut info = None;
     while let Some(attr) = attrs.next() {
-        match attr.kind {
-            CTA_PROTOINFO_TCP => {
-                info = Some(ProtoInfo::Tcp(decode_tcp(attrs.nested(attr), unknowns)?));
+        let inside = attrs.nested(attr);
+        let one = match attr.kind {
+            CTA_PROTOINFO_TCP => ProtoInfo::Tcp(decode_tcp(inside, unknowns)?),
+            CTA_PROTOINFO_DCCP => ProtoInfo::Dccp(decode_dccp(inside, unknowns)?),
+            CTA_PROTOINFO_SCTP => ProtoInfo::Sctp(decode_sctp(inside, unknowns)?),
+            _ => {
+                attrs.unknown(attr, unknowns);
+                continue;
             }
-            CTA_PROTOINFO_DCCP => {
-                info = Some(ProtoInfo::Dccp(decode_dccp(attrs.nested(attr), unknowns)?));
-            }
-            CTA_PROTOINFO_SCTP => {
-                info = Some(ProtoInfo::Sctp(decode_sctp(attrs.nested(attr), unknowns)?));
-            }
-            _ => attrs.unknown(attr, unknowns),
+        };
+        // A flow has one protocol, so neither could be said to be the right one.
+        if info.replace(one).is_some() {
+            return Err(attrs.wrong(attr, "the state of a second tracker"));
         }
     }
     attrs.finish()?;

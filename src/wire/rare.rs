@@ -16,6 +16,8 @@ use super::attr::{
 use super::reader::{Attr, Attrs, Unknowns, header, word};
 use super::tuple;
 use super::writer::Writer;
+#[cfg(any(test, fuzzing, feature = "interop"))]
+use crate::model::Timestamps;
 use crate::model::{Helper, Labels, NatRange, Rare, SeqAdjust, Synproxy};
 
 /// Takes an attribute of an entry that none of the common fields wants. Of one that is given twice
@@ -44,7 +46,7 @@ pub(super) fn decode(
             (rare.helper, rare.helper_info) = help(attrs.nested(attr), unknowns)?;
         }
         CTA_TUPLE_MASTER if rare.master.is_none() => {
-            rare.master = Some(tuple::decode(attrs.nested(attr), unknowns)?.0);
+            rare.master = Some(tuple::decode(attrs.nested(attr), None, unknowns)?);
         }
         CTA_SEQ_ADJ_ORIG if rare.orig_seq_adjust.is_none() => {
             rare.orig_seq_adjust = Some(seq_adjust(attrs.nested(attr), unknowns)?);
@@ -113,17 +115,8 @@ fn timestamps(
     Ok((start, stop))
 }
 
-/// Bytes up to a zero.
-pub(super) fn text<'a>(attrs: &Attrs<'_>, attr: Attr<'a>) -> Result<&'a str, Malformed> {
-    let text = attr.value.split(|byte| *byte == 0).next();
-    match text.map(std::str::from_utf8) {
-        Some(Ok(text)) => Ok(text),
-        _ => Err(attrs.wrong(attr, "not UTF-8")),
-    }
-}
-
 pub(super) fn helper(attrs: &Attrs<'_>, attr: Attr<'_>) -> Result<Helper, Malformed> {
-    Helper::new(text(attrs, attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
+    Helper::new(attrs.text(attr)?).map_err(|_| attrs.wrong(attr, "not a name of 1 to 15 bytes"))
 }
 
 /// The name alone, nothing allocated.
@@ -160,7 +153,7 @@ fn context(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<String, Malf
     let mut name = None;
     while let Some(attr) = attrs.next() {
         match attr.kind {
-            CTA_SECCTX_NAME => name = Some(text(&attrs, attr)?.to_owned()),
+            CTA_SECCTX_NAME => name = Some(attrs.text(attr)?.to_owned()),
             _ => attrs.unknown(attr, unknowns),
         }
     }
@@ -252,6 +245,14 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
     if let Some(labels) = rare.labels {
         encode_labels(w, CTA_LABELS, labels);
     }
+    encode_help(w, rare);
+    if let Some(master) = &rare.master {
+        tuple::encode(w, CTA_TUPLE_MASTER, master, None);
+    }
+    encode_seq_adjust(w, rare);
+}
+
+pub(super) fn encode_help(w: &mut Writer<'_>, rare: &Rare) {
     if let Some(helper) = &rare.helper {
         w.nest(CTA_HELP, |w| {
             w.text(CTA_HELP_NAME, helper.as_str());
@@ -260,10 +261,30 @@ pub(super) fn encode(w: &mut Writer<'_>, rare: &Rare) {
             }
         });
     }
-    if let Some(master) = &rare.master {
-        tuple::encode(w, CTA_TUPLE_MASTER, master, None);
+}
+
+/// Creation takes neither these nor the security context.
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode_timestamps(w: &mut Writer<'_>, stamps: Timestamps) {
+    let stamps = [
+        (CTA_TIMESTAMP_START, stamps.start),
+        (CTA_TIMESTAMP_STOP, stamps.stop),
+    ];
+    if stamps.iter().all(|(_, nanos)| nanos.is_none()) {
+        return;
     }
-    encode_seq_adjust(w, rare);
+    w.nest(CTA_TIMESTAMP, |w| {
+        for (kind, nanos) in stamps {
+            if let Some(nanos) = nanos {
+                w.put(kind, nanos.to_be_bytes());
+            }
+        }
+    });
+}
+
+#[cfg(any(test, fuzzing, feature = "interop"))]
+pub(super) fn encode_context(w: &mut Writer<'_>, context: &str) {
+    w.nest(CTA_SECCTX, |w| w.text(CTA_SECCTX_NAME, context));
 }
 
 pub(super) fn encode_seq_adjust(w: &mut Writer<'_>, rare: &Rare) {

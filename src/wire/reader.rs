@@ -230,6 +230,16 @@ fixed! {
 }
 
 impl Attrs<'_> {
+    /// A text without the zero that closes it, or the zeros that fill it up.
+    pub(crate) fn text<'b>(&self, attr: Attr<'b>) -> Result<&'b str, Malformed> {
+        let end = attr.value.iter().rposition(|byte| *byte != 0);
+        let text = &attr.value[..end.map_or(0, |last| last + 1)];
+        if text.contains(&0) {
+            return Err(self.wrong(attr, "bytes behind its zero"));
+        }
+        std::str::from_utf8(text).map_err(|_| self.wrong(attr, "not UTF-8"))
+    }
+
     #[inline]
     pub(crate) fn bytes<const N: usize>(
         &self,
@@ -281,6 +291,25 @@ mod tests {
         assert!(attrs.finish().is_ok());
         // The last one may lack its padding.
         assert_eq!(problems(&attribute(5, 1, &[7])), (1, None));
+    }
+
+    #[test]
+    fn texts_end_with_zeros_or_without() {
+        for (value, want) in [
+            (&b"ftp\0"[..], Ok("ftp")),
+            (b"ftp", Ok("ftp")),
+            (b"ftp\0\0\0", Ok("ftp")),
+            (b"\0", Ok("")),
+            (b"", Ok("")),
+            (b"ftp\0garbage", Err("bytes behind its zero")),
+            (b"\0ftp\0", Err("bytes behind its zero")),
+            (b"\xff\0", Err("not UTF-8")),
+        ] {
+            let attrs = Attrs::new(&[], 20, Path::default());
+            let (kind, at) = (1, 24);
+            let text = attrs.text(Attr { kind, at, value });
+            assert_eq!(text.map_err(|malformed| malformed.problem), want);
+        }
     }
 
     #[test]

@@ -1,58 +1,26 @@
 //! Properties of the codec: what can be built survives the wire, and no bytes do harm.
 
 mod expect;
+#[cfg(feature = "interop")]
+mod interop;
+mod walk;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::report::encode_report;
+use super::fuzzing::{self, comparable, fields, with_header};
+use super::path::Root;
+use super::report::{encode_report, with_unknown};
+use super::writer::Writer;
 use super::{Datagram, EntryRef, NETLINK_HEADER, create};
+use crate::model::strategies::{tracked, tuple, tuple_of, zone};
 use crate::model::{
-    Counters, Entry, EntryZone, GreKeys, Icmp, Icmpv6, Labels, Layer4, NewEntry, Ports, Protocol,
-    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
-    Timestamps, Tuple, Unknown, Zone,
+    Counters, DccpInfo, DccpRole, DccpState, Entry, EntryZone, Helper, Icmp, Icmpv6, Labels,
+    Layer4, NewEntry, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, SeqAdjust, Status,
+    Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Zone,
 };
-
-fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
-    let numbers = (any::<u16>(), any::<u16>(), any::<u8>(), 0..8_u8);
-    numbers.prop_map(move |(src, dst, byte, which)| {
-        let ports = Ports { src, dst };
-        match which {
-            0 => Layer4::Tcp(ports),
-            1 => Layer4::Udp(ports),
-            2 => Layer4::UdpLite(ports),
-            3 => Layer4::Sctp(ports),
-            4 => Layer4::Dccp(ports),
-            5 => Layer4::Gre(GreKeys { src, dst }),
-            6 if six => Layer4::Icmpv6(Icmpv6::new(128 | (byte & 1), byte, src).unwrap()),
-            6 => Layer4::Icmp(Icmp::new(13 + byte % 6, byte, src).unwrap()),
-            _ => Layer4::Other(Protocol::new(0xc8 | byte)),
-        }
-    })
-}
-
-fn tuple() -> impl Strategy<Value = Tuple> {
-    let v4 = (any::<u32>(), any::<u32>(), layer4(false)).prop_map(|(src, dst, layer4)| {
-        let address = |bits| IpAddr::V4(Ipv4Addr::from_bits(bits));
-        Tuple::new(address(src), address(dst), layer4).unwrap()
-    });
-    let v6 = (any::<u128>(), any::<u128>(), layer4(true)).prop_map(|(src, dst, layer4)| {
-        let address = |bits| IpAddr::V6(Ipv6Addr::from_bits(bits));
-        Tuple::new(address(src), address(dst), layer4).unwrap()
-    });
-    prop_oneof![v4, v6]
-}
-
-fn zone() -> impl Strategy<Value = EntryZone> {
-    (any::<u16>(), 0..4_u8).prop_map(|(zone, which)| match which {
-        0 => EntryZone::default(),
-        1 => EntryZone::Both(Zone::new(zone)),
-        2 => EntryZone::Orig(Zone::new(zone)),
-        _ => EntryZone::Reply(Zone::new(zone)),
-    })
-}
 
 fn tcp_info() -> impl Strategy<Value = TcpInfo> {
     let on = TcpFlags::WINDOW_SCALE;
@@ -73,6 +41,7 @@ fn tcp_info() -> impl Strategy<Value = TcpInfo> {
 prop_compose! {
     fn new_entry()(
         orig in tuple(),
+        ports in any::<(u16, u16)>(),
         zone in zone(),
         status in proptest::option::of(any::<u32>()),
         timeout in 0..=2_147_483_u32,
@@ -84,6 +53,7 @@ prop_compose! {
         adjust in proptest::option::of((any::<u32>(), any::<i32>(), any::<i32>())),
         proxy in proptest::option::of((any::<u32>(), any::<u32>(), any::<u32>())),
     ) -> NewEntry {
+        let orig = tracked(orig, ports);
         let seconds = Duration::from_secs(timeout.into());
         let mut builder = Entry::with_tuple(orig).zone(zone).timeout(seconds);
         if let Some(bits) = status {
@@ -128,35 +98,16 @@ fn payload(new: &NewEntry) -> Vec<u8> {
     datagram.bytes()[NETLINK_HEADER..].to_vec()
 }
 
-/// Field by field, as `visit` reads.
-fn fields(entry: &EntryRef<'_>) -> Entry {
-    let mut owned = Entry::new(entry.orig().unwrap(), entry.reply().unwrap());
-    owned.zone = entry.zone().unwrap();
-    owned.status = entry.status().unwrap();
-    owned.mark = entry.mark().unwrap();
-    owned.id = entry.id().unwrap();
-    owned.use_count = entry.use_count().unwrap();
-    owned.proto_info = entry.proto_info().unwrap();
-    owned.orig_counters = entry.orig_counters().unwrap();
-    owned.reply_counters = entry.reply_counters().unwrap();
-    let timeout = entry.timeout().unwrap().map(|timeout| timeout.as_secs());
-    owned.timeout = timeout.map(|timeout| u32::try_from(timeout).unwrap());
-    owned
+fn read(bytes: &[u8]) -> Entry {
+    EntryRef::parse(bytes).unwrap().to_entry().unwrap()
 }
 
 proptest! {
     #[test]
     fn what_can_be_built_survives_the_wire(new in new_entry()) {
         let bytes = payload(&new);
-        let entry = EntryRef::parse(&bytes).unwrap();
-        let mut owned = entry.to_entry().unwrap();
-        prop_assert_eq!(&owned, new.entry());
-        prop_assert_eq!(entry.tcp_state().unwrap(), owned.tcp_state());
-        prop_assert_eq!(entry.labels().unwrap(), owned.labels());
-        prop_assert_eq!(entry.helper().unwrap(), owned.helper());
-        owned.rare = None;
-        owned.synproxy = None;
-        prop_assert_eq!(fields(&entry), owned);
+        prop_assert_eq!(&read(&bytes), new.entry());
+        fields(&EntryRef::parse(&bytes).unwrap(), new.entry());
     }
 
     #[test]
@@ -168,82 +119,40 @@ proptest! {
     /// Flipped bits, cuts and repeats of real messages get further than noise.
     #[test]
     fn no_bytes_do_harm(
-        new in new_entry(),
+        entry in reported(),
         flips in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..8),
         cut in any::<u16>(),
+        twice in any::<bool>(),
     ) {
-        let mut bytes = payload(&new);
+        let report = encode_report(&entry).unwrap();
+        let mut bytes = with_header(&report);
+        if twice {
+            bytes.extend(report);
+        }
         for (at, mask) in flips {
             let at = usize::from(at) % bytes.len();
             bytes[at] ^= mask;
         }
-        bytes.truncate(bytes.len() - usize::from(cut) % 8);
-        if let Ok(entry) = EntryRef::parse(&bytes) {
-            let whole = entry.to_entry();
-            let _ = (entry.orig(), entry.reply(), entry.zone(), entry.status(), entry.mark());
-            let _ = (entry.tcp_state(), entry.labels(), entry.helper());
-            let _ = (entry.proto_info(), entry.orig_counters(), format!("{entry:?}"));
-            if let Ok(entry) = whole {
-                let _ = (entry.to_string().parse::<Entry>(), entry.to_new());
-            }
-        }
+        fuzzing::entry(&bytes);
+        bytes.truncate(usize::from(cut) % bytes.len());
+        fuzzing::entry(&bytes);
     }
 
     #[test]
     fn noise_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(entry) = EntryRef::parse(&bytes) {
-            let _ = (entry.to_entry(), entry.zone(), entry.mark());
+        for decoder in [
+            fuzzing::entry, fuzzing::expectation, fuzzing::stats, fuzzing::event, fuzzing::ack, fuzzing::policy,
+        ] {
+            decoder(&bytes);
+            decoder(&with_header(&bytes));
         }
-        let mut rest = &bytes[..];
-        while let Ok(Some(frame)) = super::frame(&mut rest) {
-            let _ = frame.outcome();
-        }
-        let _ = super::decode_count(&bytes);
     }
-}
 
-#[test]
-fn damage_names_path_and_offset() {
-    let new = Entry::icmp(
-        [10, 0, 0, 1].into(),
-        [10, 0, 0, 2].into(),
-        Icmp::echo_request(7),
-    );
-    let mut bytes = payload(&new.timeout(Duration::from_secs(9)).build().unwrap());
-    // CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC: nfgenmsg and three headers before its value.
-    let at = 4 + 3 * 4;
-    bytes[at - 4] = 7;
-    let error = EntryRef::parse(&bytes).unwrap().to_entry().unwrap_err();
-    assert!(error.is_malformed());
-    assert_eq!(
-        error.offset(),
-        Some(u32::try_from(NETLINK_HEADER + at).unwrap())
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC at offset 32: not 4 bytes long"),
-        "{error}"
-    );
-}
-
-#[test]
-fn unknown_attributes_are_kept_and_harmless() {
-    let new = Entry::udp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
-    let new = new.timeout(Duration::from_secs(9)).build().unwrap();
-    let mut bytes = payload(&new);
-    bytes.extend(7_u16.to_ne_bytes());
-    bytes.extend(0x3fff_u16.to_ne_bytes());
-    bytes.extend([1, 2, 3, 0]);
-    let entry = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
-    let [unknown] = entry.unknown() else {
-        panic!("{:?}", entry.unknown());
-    };
-    assert_eq!(
-        (&unknown.path[..], &unknown.value[..]),
-        (&[0x3fff][..], &[1, 2, 3][..])
-    );
-    assert_eq!(entry.orig(), new.entry().orig());
+    #[test]
+    fn figures_survive_the_wire(figures in proptest::collection::vec((0..20_u16, any::<u32>()), 0..20)) {
+        let bytes = Writer::alone(|w| figures.iter().for_each(|(kind, figure)| w.be32(*kind, *figure)));
+        fuzzing::stats(&with_header(&bytes.unwrap()));
+    }
 }
 
 /// Headers of nests, from the outside in, and what is inside of the last.
@@ -258,84 +167,215 @@ fn nested(kinds: &[u16], inside: &[u8]) -> Vec<u8> {
 /// Time stamps that say nothing are none.
 #[test]
 fn an_empty_nest_of_time_stamps_is_absent() {
-    let new = Entry::udp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
-    let new = new.timeout(Duration::from_secs(9)).build().unwrap();
     let padding = [4, 0, 3, 0];
     for inside in [&[][..], &padding] {
-        let bytes = [payload(&new), nested(&[20], inside)].concat();
-        let entry = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
-        assert_eq!(entry.timestamps(), None);
+        let bytes = followed_by(&nested(&[20], inside));
+        assert_eq!(read(&bytes).timestamps(), None);
     }
 }
 
-/// In every nest of an entry, an attribute of a later kernel is kept with its path and fails nothing.
+fn host(last: u8, six: bool) -> IpAddr {
+    if six {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into()
+    } else {
+        Ipv4Addr::new(10, 0, 0, last).into()
+    }
+}
+
+/// With every attribute that there is, but for those that depend on the protocol.
+fn full(layer4: Layer4, zone: EntryZone, proto_info: Option<ProtoInfo>) -> Entry {
+    let six = matches!(layer4, Layer4::Icmpv6(_) | Layer4::Dccp(_));
+    let orig = Tuple::new(host(1, six), host(2, six), layer4).unwrap();
+    let counters = Counters {
+        packets: 1,
+        bytes: 2,
+    };
+    let adjust = SeqAdjust {
+        correction_pos: 3,
+        offset_before: -4,
+        offset_after: 5,
+    };
+    let rare = Rare {
+        labels: Some(Labels::from_bits(6)),
+        timestamps: Some(Timestamps {
+            start: Some(7),
+            stop: Some(8),
+            event: Some(9),
+        }),
+        helper: Some(Helper::FTP),
+        helper_info: Some(vec![10]),
+        master: Some(orig),
+        orig_seq_adjust: Some(adjust),
+        reply_seq_adjust: Some(adjust),
+        secctx: Some("context".to_owned()),
+        secmark: Some(11),
+        unknown: Vec::new(),
+    };
+    Entry {
+        orig,
+        reply: orig.reply(),
+        zone,
+        status: Some(Status::CONFIRMED),
+        timeout: Some(12),
+        mark: Some(13),
+        id: Some(14),
+        use_count: Some(15),
+        proto_info,
+        orig_counters: Some(counters),
+        reply_counters: Some(counters),
+        synproxy: Some(Synproxy {
+            isn: 16,
+            its: 17,
+            tsoff: 18,
+        }),
+        rare: Some(Box::new(rare)),
+    }
+}
+
+fn full_tcp() -> Entry {
+    let ports = Ports { src: 1, dst: 2 };
+    let change = Some(TcpFlagChange::on(TcpFlags::SACK_PERM));
+    let info = TcpInfo {
+        state: Some(TcpState::Established),
+        orig_window_scale: Some(1),
+        reply_window_scale: Some(2),
+        orig_flags: change,
+        reply_flags: change,
+    };
+    let zone = EntryZone::Both(Zone::new(5));
+    full(Layer4::Tcp(ports), zone, Some(ProtoInfo::Tcp(info)))
+}
+
+/// One of each layout that tuples and trackers have.
+fn full_entries() -> Vec<Entry> {
+    let ports = Ports { src: 1, dst: 2 };
+    let sctp = SctpInfo::new(SctpState::Established, 1, 2);
+    let dccp = DccpInfo {
+        state: DccpState::Open,
+        role: Some(DccpRole::Server),
+        handshake_seq: Some(3),
+    };
+    let (orig, reply) = (
+        EntryZone::Orig(Zone::new(6)),
+        EntryZone::Reply(Zone::new(7)),
+    );
+    vec![
+        full_tcp(),
+        full(Layer4::Sctp(ports), orig, Some(ProtoInfo::Sctp(sctp))),
+        full(Layer4::Dccp(ports), reply, Some(ProtoInfo::Dccp(dccp))),
+        full(Layer4::Icmp(Icmp::echo_request(8)), orig, None),
+        full(Layer4::Icmpv6(Icmpv6::echo_request(9)), reply, None),
+        full(Layer4::Other(Protocol::new(50)), orig, None),
+    ]
+}
+
+fn bytes_of(entry: &Entry) -> Vec<u8> {
+    with_header(&encode_report(entry).unwrap())
+}
+
+#[test]
+fn damage_of_each_attribute_names_its_path_and_offset() {
+    let decode = |bytes: &[u8]| EntryRef::decode(bytes)?.try_entry();
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in full_entries() {
+        let bytes = bytes_of(&entry);
+        assert_eq!(read(&bytes), entry);
+        let leaves = walk::check_damage(&bytes, Root::Entry, decode);
+        seen.extend(leaves.into_iter().map(|numbers| numbers[0]));
+    }
+    // All but those that only requests have.
+    let requests = [6, 13, 21, 23, 25, 26];
+    let want: Vec<_> = (1..=27).filter(|kind| !requests.contains(kind)).collect();
+    assert!(seen.into_iter().eq(want));
+    let mut bytes = bytes_of(&full_tcp());
+    bytes[12] = 7;
+    let error = EntryRef::parse(&bytes).unwrap().to_entry().unwrap_err();
+    assert_eq!((error.is_malformed(), error.offset()), (true, Some(32)));
+    let text = error.to_string();
+    let path = "CTA_TUPLE_ORIG.CTA_TUPLE_IP.CTA_IP_V4_SRC at offset 32: not 4 bytes long";
+    assert!(text.contains(path), "{text}");
+}
+
+fn with_stranger(entry: &Entry, path: &[u16], value: &[u8]) -> Entry {
+    let mut entry = entry.clone();
+    let (path, value) = (path.to_vec(), value.to_vec());
+    let rare = entry.rare.get_or_insert_default();
+    rare.unknown.push(Unknown { path, value });
+    entry
+}
+
+/// In every nest of an entry, an attribute of a later kernel is kept with its path and changes nothing.
 #[test]
 fn unknown_attributes_are_kept_at_any_depth() {
+    for entry in full_entries() {
+        for nest in walk::nests(&bytes_of(&entry), Root::Entry) {
+            let strange = with_stranger(&entry, &[&nest[..], &[77]].concat(), &[1, 2, 3]);
+            let bytes = bytes_of(&strange);
+            assert_eq!(read(&bytes), strange);
+            fuzzing::entry(&bytes);
+        }
+    }
+}
+
+/// Attributes that are known, but not there, are not lost.
+#[test]
+fn attributes_out_of_place_are_kept() {
+    let [tcp, sctp, dccp, icmp, icmpv6, esp] = &full_entries()[..] else {
+        panic!("one is missing");
+    };
+    let again: &[u8] = &[5, 0, 1, 0, 17, 0, 0, 0];
+    for (entry, path, value) in [
+        // A zone of what has no direction, ports without a protocol that has any, and so on.
+        (tcp, &[14, 3][..], &[0, 5][..]),
+        (esp, &[1, 2, 2], &[0, 1]),
+        (esp, &[2, 2, 3], &[0, 1]),
+        (tcp, &[1, 2, 4], &[0, 1]),
+        (sctp, &[1, 2, 8], &[8]),
+        (dccp, &[2, 2, 6], &[0]),
+        (icmp, &[1, 2, 2], &[0, 1]),
+        (icmp, &[1, 2, 7], &[0, 1]),
+        (icmpv6, &[14, 2, 4], &[0, 1]),
+        (tcp, &[1, 2], again),
+    ] {
+        let strange = with_stranger(entry, path, value);
+        let bytes = bytes_of(&strange);
+        assert_eq!(read(&bytes), strange, "{path:?}");
+        fuzzing::entry(&bytes);
+    }
+}
+
+/// What an entry of UDP is made of, and more behind it.
+fn followed_by(more: &[u8]) -> Vec<u8> {
     let new = Entry::udp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
     let new = new.timeout(Duration::from_secs(9)).build().unwrap();
-    let stranger: &[u8] = &[8, 0, 77, 0, 1, 2, 3, 4];
-    let zeros = |kinds: std::ops::RangeInclusive<u16>| -> Vec<u8> {
-        kinds
-            .flat_map(|kind| [&[8, 0][..], &kind.to_ne_bytes(), &[0; 4]].concat())
-            .collect()
-    };
-    let long = |kind: u16| [&[12, 0][..], &kind.to_ne_bytes(), &[0; 8]].concat();
-    let name: &[u8] = &[8, 0, 1, 0, b'f', b't', b'p', 0];
-    let state: &[u8] = &[5, 0, 1, 0, 3, 0, 0, 0];
-    let cases: [(&[u16], Vec<u8>); 12] = [
-        (&[4], Vec::new()),
-        (&[4, 1], state.to_vec()),
-        (&[4, 2], state.to_vec()),
-        (&[4, 3], state.to_vec()),
-        (&[5], name.to_vec()),
-        (&[9], [long(1), long(2)].concat()),
-        (&[10], [long(1), long(2)].concat()),
-        (&[15], zeros(1..=3)),
-        (&[16], zeros(1..=3)),
-        (&[19], name.to_vec()),
-        (&[20], long(1)),
-        (&[24], zeros(1..=3)),
-    ];
-    for (path, known) in cases {
-        let plain = [payload(&new), nested(path, &known)].concat();
-        let mut strange = payload(&new);
-        strange.extend(nested(path, &[&known[..], stranger].concat()));
-        let read = |bytes: &[u8]| EntryRef::parse(bytes).unwrap().to_entry().unwrap();
-        let mut entry = read(&strange);
-        let [unknown] = entry.unknown() else {
-            panic!("{path:?}: {:?}", entry.unknown());
-        };
-        assert_eq!(unknown.path, [path, &[77]].concat());
-        assert_eq!(unknown.value, [1, 2, 3, 4]);
-        // And nothing else is different.
-        entry.rare.as_mut().unwrap().unknown.clear();
-        let mut without = read(&plain);
-        without.rare.get_or_insert_default();
-        assert_eq!(entry, without, "{path:?}");
+    [&payload(&new), more].concat()
+}
+
+#[test]
+fn a_flow_has_one_tracker() {
+    let tcp = nested(&[1], &[5, 0, 9, 0, b'x', 0, 0, 0]);
+    let sctp = nested(&[3], &[5, 0, 1, 0, 3, 0, 0, 0]);
+    for [first, second] in [[&tcp, &sctp], [&sctp, &tcp], [&tcp, &tcp]] {
+        let bytes = followed_by(&nested(&[4], &[&first[..], second].concat()));
+        let error = EntryRef::parse(&bytes).unwrap().to_entry().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the state of a second tracker"), "{text}");
+        fuzzing::entry(&bytes);
     }
-    // Inside of tuples too, three levels deep.
-    for (start, path) in [(4, [1, 1]), (4 + 4 + 20, [1, 2]), (4 + 52, [2, 1])] {
-        let mut bytes = payload(&new);
-        let at = start + if path[0] == 2 { 4 } else { 0 };
-        let at = if path == [1, 1] { 8 } else { at };
-        let inner = usize::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
-        bytes.splice(at + inner..at + inner, stranger.iter().copied());
-        let outer = if path[0] == 2 { 4 + 52 } else { 4 };
-        for header in [at, outer] {
-            let length = u16::from_ne_bytes([bytes[header], bytes[header + 1]]) + 8;
-            bytes[header..header + 2].copy_from_slice(&length.to_ne_bytes());
-        }
-        let entry = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
-        assert_eq!(entry.unknown().len(), 1);
-        assert_eq!(entry.unknown()[0].path, [path[0], path[1], 77]);
-        assert_eq!(
-            (entry.orig(), entry.reply()),
-            (new.entry().orig(), new.entry().reply())
-        );
-        let view = EntryRef::parse(&bytes).unwrap();
-        assert_eq!(view.orig().unwrap(), *new.entry().orig());
-        assert_eq!(view.reply().unwrap(), *new.entry().reply());
-    }
+}
+
+/// The first counts, also where it says nothing that is known.
+#[test]
+fn a_second_tracker_state_is_passed_over() {
+    let stranger = nested(&[4], &[5, 0, 9, 0, b'x', 0, 0, 0]);
+    let state = nested(&[4, 1], &[5, 0, 1, 0, 3, 0, 0, 0]);
+    let bytes = followed_by(&[&stranger[..], &state].concat());
+    assert_eq!(read(&bytes).proto_info(), None);
+    fuzzing::entry(&bytes);
+    let bytes = followed_by(&[&state[..], &stranger].concat());
+    assert_eq!(read(&bytes).tcp_state(), Some(TcpState::Established));
+    assert_eq!(read(&bytes).unknown(), []);
+    fuzzing::entry(&bytes);
 }
 
 prop_compose! {
@@ -346,6 +386,7 @@ prop_compose! {
         ids in proptest::array::uniform3(proptest::option::of(any::<u32>())),
         context in proptest::option::of("[a-z_:]{0,20}"),
         info in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9)),
+        tuples in proptest::option::of((tuple(), tuple())),
         unknown in proptest::collection::vec(
             (1000..1100_u16, proptest::collection::vec(any::<u8>(), 0..9), 0..6_usize),
             0..4,
@@ -354,6 +395,10 @@ prop_compose! {
         // Nests that an entry may have or lack, and one that nobody knows.
         const NESTS: [&[u16]; 6] = [&[], &[1, 2], &[4], &[4, 1], &[9], &[999, 998, 997]];
         let mut entry = Entry::from(new);
+        // Also those that no request can make.
+        if let (Some((orig, reply)), None) = (tuples, &entry.proto_info) {
+            (entry.orig, entry.reply) = (orig, reply);
+        }
         let [packets, bytes, start, stop, event] = numbers;
         let [id, uses, mark] = ids;
         if let (Some(packets), Some(bytes)) = (packets, bytes) {
@@ -381,61 +426,26 @@ prop_compose! {
                 rare.unknown.push(Unknown { path, value });
             }
         }
-        if **rare == crate::model::Rare::default() {
+        if **rare == Rare::default() {
             entry.rare = None;
         }
         entry
     }
 }
 
-/// Unknown attributes are kept in the order in which they stand.
-fn by_place(mut entry: Entry) -> Entry {
-    if let Some(rare) = &mut entry.rare {
-        rare.unknown
-            .sort_by(|a, b| (&a.path, &a.value).cmp(&(&b.path, &b.value)));
-    }
-    entry
-}
-
-/// Behind `struct nfgenmsg`.
-fn with_header(attributes: &[u8]) -> Vec<u8> {
-    [&[0; 4], attributes].concat()
-}
-
 proptest! {
     #[test]
     fn what_is_reported_survives_the_wire(entry in reported()) {
-        let bytes = with_header(&encode_report(&entry).unwrap());
-        let again = EntryRef::parse(&bytes).unwrap().to_entry().unwrap();
+        let bytes = bytes_of(&entry);
         // A nest of unknown attributes is unknown as a whole.
-        let flat = |entry: Entry| {
-            let mut entry = by_place(entry);
+        let flat = |mut entry: Entry| {
             if let Some(rare) = &mut entry.rare {
                 rare.unknown.retain(|unknown| unknown.path[0] != 999);
             }
-            if entry.rare.as_deref() == Some(&crate::model::Rare::default()) {
-                entry.rare = None;
-            }
-            entry
+            comparable(entry)
         };
-        prop_assert_eq!(flat(again.clone()), flat(entry));
-        let bytes = encode_report(&again).unwrap();
-        let twice = EntryRef::parse(&with_header(&bytes)).unwrap().to_entry().unwrap();
-        prop_assert_eq!(by_place(twice), by_place(again));
-    }
-
-    #[cfg(feature = "interop")]
-    #[test]
-    fn other_libraries_messages_lose_nothing(entry in reported()) {
-        use netlink_packet_netfilter::conntrack::ConntrackMessage;
-        let message = ConntrackMessage::try_from(&entry).unwrap();
-        let ConntrackMessage::New(attributes) = &message else {
-            panic!("{message:?}");
-        };
-        prop_assert!(attributes.len() >= 2);
-        let direct = with_header(&encode_report(&entry).unwrap());
-        let direct = EntryRef::parse(&direct).unwrap().to_entry().unwrap();
-        prop_assert_eq!(Entry::try_from(&message).unwrap(), direct);
+        prop_assert_eq!(flat(read(&bytes)), flat(entry));
+        fuzzing::entry(&bytes);
     }
 }
 
@@ -445,7 +455,7 @@ fn an_attribute_without_a_path_has_no_place() {
         path,
         value: vec![0; length],
     };
-    let put = |unknown| super::report::with_unknown(Vec::new(), &[unknown]);
+    let put = |unknown| with_unknown(Vec::new(), &[unknown]);
     assert!(put(unknown(Vec::new(), 1)).unwrap_err().is_invalid_input());
     assert!(
         put(unknown(vec![1, 2], 70_000))
@@ -454,4 +464,9 @@ fn an_attribute_without_a_path_has_no_place() {
     );
     let nested = put(unknown(vec![1, 2], 3)).unwrap();
     assert_eq!(nested, [12, 0, 1, 0x80, 7, 0, 2, 0, 0, 0, 0, 0]);
+    // Below an attribute that holds no others: its value would be lost.
+    for path in [[3, 1], [12, 1]] {
+        let strange = with_stranger(&full_tcp(), &path, &[1]);
+        assert!(encode_report(&strange).unwrap_err().is_invalid_input());
+    }
 }

@@ -95,23 +95,29 @@ fn usual_ports<const N: usize>(bytes: &[u8; N], at: usize) -> Option<Layer4> {
     }
 }
 
-/// The tuple, and the zone of its direction if one is inside.
+/// The tuple. `zone` is where the zone of its direction goes. What has no meaning here is kept with the
+/// unknown: a zone where none is wanted, addresses or a protocol that are given again.
 pub(super) fn decode(
     mut attrs: Attrs<'_>,
+    mut zone: Option<&mut Option<Zone>>,
     unknowns: &mut Unknowns,
-) -> Result<(Tuple, Option<Zone>), Malformed> {
-    let (mut addresses, mut layer4, mut zone) = (None, None, None);
+) -> Result<Tuple, Malformed> {
+    let (mut addresses, mut layer4) = (None, None);
     while let Some(attr) = attrs.next() {
-        match attr.kind {
-            CTA_TUPLE_IP => addresses = Some(decode_ip(attrs.nested(attr), unknowns)?),
-            CTA_TUPLE_PROTO => layer4 = Some(decode_proto(attrs.nested(attr), unknowns)?),
-            CTA_TUPLE_ZONE => zone = Some(Zone::new(attrs.be16(attr)?)),
+        match (attr.kind, &mut zone) {
+            (CTA_TUPLE_IP, _) if addresses.is_none() => {
+                addresses = Some(decode_ip(attrs.nested(attr), unknowns)?);
+            }
+            (CTA_TUPLE_PROTO, _) if layer4.is_none() => {
+                layer4 = Some(decode_proto(attrs.nested(attr), unknowns)?);
+            }
+            (CTA_TUPLE_ZONE, Some(zone)) => **zone = Some(Zone::new(attrs.be16(attr)?)),
             _ => attrs.unknown(attr, unknowns),
         }
     }
     attrs.finish()?;
     match (addresses, layer4) {
-        (Some(addresses), Some(layer4)) => Ok((Tuple { addresses, layer4 }, zone)),
+        (Some(addresses), Some(layer4)) => Ok(Tuple { addresses, layer4 }),
         (None, _) => Err(attrs.lacks("CTA_TUPLE_IP is missing")),
         (_, None) => Err(attrs.lacks("CTA_TUPLE_PROTO is missing")),
     }
@@ -158,51 +164,78 @@ fn decode_ip(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Addresses,
     }
 }
 
-fn decode_proto(mut attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Layer4, Malformed> {
+/// What a protocol's tuples have beside its number.
+enum Fields {
+    Ports(fn(Ports) -> Layer4),
+    Icmp,
+    Icmpv6,
+    Nothing,
+}
+
+impl Fields {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::TCP => Self::Ports(Layer4::Tcp),
+            Protocol::UDP => Self::Ports(Layer4::Udp),
+            Protocol::UDPLITE => Self::Ports(Layer4::UdpLite),
+            Protocol::SCTP => Self::Ports(Layer4::Sctp),
+            Protocol::DCCP => Self::Ports(Layer4::Dccp),
+            // nf_ct_port_nlattr_to_tuple serves GRE's keys too.
+            Protocol::GRE => Self::Ports(|Ports { src, dst }| Layer4::Gre(GreKeys { src, dst })),
+            Protocol::ICMP => Self::Icmp,
+            Protocol::ICMPV6 => Self::Icmpv6,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// What the protocol of a tuple says, wherever its number stands. Fields of other protocols mean
+/// nothing beside it and are kept with the unknown.
+fn decode_proto(attrs: Attrs<'_>, unknowns: &mut Unknowns) -> Result<Layer4, Malformed> {
+    let (mut numbers, mut attrs) = (attrs, attrs);
     let mut protocol = None;
+    while let Some(attr) = numbers.next() {
+        if attr.kind == CTA_PROTO_NUM {
+            protocol = Some(Protocol::new(numbers.u8(attr)?));
+        }
+    }
+    numbers.finish()?;
+    let Some(protocol) = protocol else {
+        return Err(numbers.lacks("CTA_PROTO_NUM is missing"));
+    };
+    let fields = Fields::of(protocol);
     let (mut src, mut dst) = (None, None);
     let (mut id, mut kind, mut code) = (None, None, None);
-    let (mut id6, mut kind6, mut code6) = (None, None, None);
     while let Some(attr) = attrs.next() {
-        match attr.kind {
-            CTA_PROTO_NUM => protocol = Some(Protocol::new(attrs.u8(attr)?)),
-            CTA_PROTO_SRC_PORT => src = Some(attrs.be16(attr)?),
-            CTA_PROTO_DST_PORT => dst = Some(attrs.be16(attr)?),
-            CTA_PROTO_ICMP_ID => id = Some(attrs.be16(attr)?),
-            CTA_PROTO_ICMP_TYPE => kind = Some(attrs.u8(attr)?),
-            CTA_PROTO_ICMP_CODE => code = Some(attrs.u8(attr)?),
-            CTA_PROTO_ICMPV6_ID => id6 = Some(attrs.be16(attr)?),
-            CTA_PROTO_ICMPV6_TYPE => kind6 = Some(attrs.u8(attr)?),
-            CTA_PROTO_ICMPV6_CODE => code6 = Some(attrs.u8(attr)?),
+        match (attr.kind, &fields) {
+            (CTA_PROTO_NUM, _) => {}
+            (CTA_PROTO_SRC_PORT, Fields::Ports(_)) => src = Some(attrs.be16(attr)?),
+            (CTA_PROTO_DST_PORT, Fields::Ports(_)) => dst = Some(attrs.be16(attr)?),
+            (CTA_PROTO_ICMP_ID, Fields::Icmp) | (CTA_PROTO_ICMPV6_ID, Fields::Icmpv6) => {
+                id = Some(attrs.be16(attr)?);
+            }
+            (CTA_PROTO_ICMP_TYPE, Fields::Icmp) | (CTA_PROTO_ICMPV6_TYPE, Fields::Icmpv6) => {
+                kind = Some(attrs.u8(attr)?);
+            }
+            (CTA_PROTO_ICMP_CODE, Fields::Icmp) | (CTA_PROTO_ICMPV6_CODE, Fields::Icmpv6) => {
+                code = Some(attrs.u8(attr)?);
+            }
             _ => attrs.unknown(attr, unknowns),
         }
     }
-    attrs.finish()?;
-    let Some(protocol) = protocol else {
-        return Err(attrs.lacks("CTA_PROTO_NUM is missing"));
-    };
-    let ported = |layer4: fn(Ports) -> Layer4| match (src, dst) {
-        (Some(src), Some(dst)) => Ok(layer4(Ports { src, dst })),
+    match (fields, (src, dst), (kind, code, id)) {
+        (Fields::Ports(layer4), (Some(src), Some(dst)), _) => Ok(layer4(Ports { src, dst })),
         // A kernel that does not track this protocol keeps no ports.
-        (None, None) => Ok(Layer4::Other(protocol)),
-        _ => Err(attrs.lacks("one port is missing")),
-    };
-    match protocol {
-        Protocol::TCP => ported(Layer4::Tcp),
-        Protocol::UDP => ported(Layer4::Udp),
-        Protocol::UDPLITE => ported(Layer4::UdpLite),
-        Protocol::SCTP => ported(Layer4::Sctp),
-        Protocol::DCCP => ported(Layer4::Dccp),
-        Protocol::GRE => ported(|Ports { src, dst }| Layer4::Gre(GreKeys { src, dst })),
-        Protocol::ICMP => match (kind, code, id) {
-            (Some(kind), Some(code), Some(id)) => Ok(Layer4::Icmp(Icmp { kind, code, id })),
-            _ => Err(attrs.lacks("an ICMP field is missing")),
-        },
-        Protocol::ICMPV6 => match (kind6, code6, id6) {
-            (Some(kind), Some(code), Some(id)) => Ok(Layer4::Icmpv6(Icmpv6 { kind, code, id })),
-            _ => Err(attrs.lacks("an ICMPv6 field is missing")),
-        },
-        other => Ok(Layer4::Other(other)),
+        (Fields::Ports(_), (None, None), _) | (Fields::Nothing, ..) => Ok(Layer4::Other(protocol)),
+        (Fields::Ports(_), ..) => Err(attrs.lacks("one port is missing")),
+        (Fields::Icmp, _, (Some(kind), Some(code), Some(id))) => {
+            Ok(Layer4::Icmp(Icmp { kind, code, id }))
+        }
+        (Fields::Icmp, ..) => Err(attrs.lacks("an ICMP field is missing")),
+        (Fields::Icmpv6, _, (Some(kind), Some(code), Some(id))) => {
+            Ok(Layer4::Icmpv6(Icmpv6 { kind, code, id }))
+        }
+        (Fields::Icmpv6, ..) => Err(attrs.lacks("an ICMPv6 field is missing")),
     }
 }
 

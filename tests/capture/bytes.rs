@@ -1,5 +1,6 @@
-//! Messages and attributes, written by hand: what the library's own encoder is compared with must not
-//! come from it.
+//! Messages and attributes, written by hand, for what the library has no request for: dumps as they come,
+//! expectations, policies, and requests that are wrong. Entries are made and changed by the library; what
+//! is captured is what the kernel says of them.
 
 use std::net::IpAddr;
 

@@ -2,9 +2,9 @@
 # Builds the fuzz targets with coverage and runs each: run.sh [RUNS [TARGET...]]
 #
 # RUNS is how many executions each target gets (200000). Any Rust toolchain and a C++ compiler will
-# do: libFuzzer comes as a crate, and the coverage that it wants needs no unstable option. What is
-# learnt stays in $CTNETLINK_FUZZ_CORPUS, if that is set; a finding is left beside this script's
-# target directory and the script fails.
+# do: libFuzzer comes as a crate, and the coverage that it wants needs no unstable option. Inputs that
+# reached something new stay in $CTNETLINK_FUZZ_CORPUS, a directory for each target, if that is set. At
+# the first finding the script fails, and the input that led to it is in target/fuzz/findings.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -40,11 +40,12 @@ seed() {
         }' "$skip" "$2" "$root"/tests/fixtures/*/*.hex
 }
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 for target in "${targets[@]}"; do
-    corpus=${CTNETLINK_FUZZ_CORPUS:+$CTNETLINK_FUZZ_CORPUS/$target}
-    corpus=${corpus:-$(mktemp -d)}
-    seeds=$(mktemp -d)
-    mkdir -p "$corpus" "$out/findings"
+    corpus=${CTNETLINK_FUZZ_CORPUS:-$work/corpus}/$target
+    seeds=$work/seeds/$target
+    mkdir -p "$corpus" "$seeds" "$out/findings"
     seed "$target" "$seeds"
     log="$out/$target.log"
     if ! "$out/$triple/release/$target" -runs="$runs" -max_len=4096 -timeout=10 -rss_limit_mb=512 \
@@ -54,7 +55,6 @@ for target in "${targets[@]}"; do
         echo "tests/fuzz/run.sh: $target: a finding; see $out/findings" >&2
         exit 1
     fi
-    rm -rf "$seeds"
     printf 'fuzz %s: %s\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions, $(
         sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1) edges"
 done

@@ -3,6 +3,7 @@
 
 use proptest::option;
 
+use super::super::fuzzing::comparable_expectation;
 use super::super::report::encode_expectation_report;
 use super::super::{
     change_expectation, create_expectation, decode_event, decode_expectation, delete_expectation,
@@ -47,16 +48,15 @@ fn helper() -> impl Strategy<Value = Helper> {
     "[A-Za-z0-9.-]{1,15}".prop_map(|name| name.parse().unwrap())
 }
 
-/// A tuple of this family.
-fn tuple_of(six: bool) -> impl Strategy<Value = Tuple> {
-    (address(six), address(six), layer4(six))
-        .prop_map(|(src, dst, layer4)| Tuple::new(src, dst, layer4).unwrap())
+/// A tuple of this family that can be asked for.
+fn tracked_of(six: bool) -> impl Strategy<Value = Tuple> {
+    (tuple_of(six), any::<(u16, u16)>()).prop_map(|(tuple, ports)| tracked(tuple, ports))
 }
 
 /// All that can be asked for, with the tuple by which the kernel finds the master.
 fn asked_for() -> impl Strategy<Value = (NewExpectation, Tuple)> {
     any::<bool>().prop_flat_map(|six| {
-        let tuples = (tuple_of(six), tuple_of(six), direction(), zone());
+        let tuples = (tracked_of(six), tracked_of(six), direction(), zone());
         let mask = option::of((address(six), any::<u16>()));
         let numbers = (
             option::of(0..=2_147_483_u32),
@@ -179,14 +179,6 @@ fn told() -> impl Strategy<Value = Expectation> {
     )
 }
 
-/// Unknown attributes are kept in the order in which they stand.
-fn sorted(mut expectation: Expectation) -> Expectation {
-    expectation
-        .unknown
-        .sort_by(|a, b| (&a.path, &a.value).cmp(&(&b.path, &b.value)));
-    expectation
-}
-
 fn bytes_of(expectation: &Expectation) -> Vec<u8> {
     with_header(&encode_expectation_report(expectation).unwrap())
 }
@@ -212,15 +204,12 @@ fn nfgen_family(tuple: &Tuple) -> u8 {
     }
 }
 
-/// Of decoded bytes: it prints, and what is encoded again is decoded to the same.
-fn check_decoded(bytes: &[u8]) {
-    let Ok(found) = decode_expectation(bytes) else {
-        return;
-    };
-    let _ = (found.to_string(), format!("{found:?}"));
-    let _ = found.key(Zone::DEFAULT).mismatch(&found);
-    let again = decode_expectation(&bytes_of(&found)).unwrap();
-    assert_eq!(sorted(again), sorted(found));
+/// A mask has the type and the code of ICMP, of which only the identifier is masked.
+fn without_icmp(mut expectation: Expectation) -> Expectation {
+    expectation
+        .unknown
+        .retain(|one| !matches!(one.path[..], [3, 2, 5 | 6 | 8 | 9]));
+    expectation
 }
 
 proptest! {
@@ -252,7 +241,7 @@ proptest! {
             function: new.function.clone(),
             unknown: Vec::new(),
         };
-        prop_assert_eq!(asked, want);
+        prop_assert_eq!(without_icmp(asked), want);
         prop_assert_eq!(body(&datagram)[0], nfgen_family(&new.tuple));
         prop_assert_eq!(new.key(), ExpectKey::new(new.tuple).zone(zone));
     }
@@ -290,14 +279,14 @@ proptest! {
             bytes.extend(rest);
             let asked = decode_expectation(&bytes).unwrap();
             prop_assert_eq!((asked.tuple, asked.zone, asked.id), (key.tuple, on, id));
-            prop_assert_eq!(asked.unknown, Vec::new());
+            prop_assert_eq!(asked.unknown, []);
         }
     }
 
     #[test]
     fn what_is_reported_of_an_expectation_survives_the_wire(expectation in told()) {
         let found = decode_expectation(&bytes_of(&expectation)).unwrap();
-        prop_assert_eq!(sorted(found), sorted(expectation));
+        prop_assert_eq!(comparable_expectation(found), comparable_expectation(expectation));
     }
 
     #[test]
@@ -340,15 +329,9 @@ proptest! {
             let at = usize::from(at) % bytes.len();
             bytes[at] ^= mask;
         }
-        check_decoded(&bytes);
+        fuzzing::expectation(&bytes);
         bytes.truncate(usize::from(cut) % bytes.len());
-        check_decoded(&bytes);
-    }
-
-    #[test]
-    fn noise_is_no_expectation(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        check_decoded(&bytes);
-        check_decoded(&with_header(&bytes));
+        fuzzing::expectation(&bytes);
     }
 }
 
@@ -375,79 +358,106 @@ fn full() -> Expectation {
     }
 }
 
-/// Where the values of all attributes stand that hold no others.
-fn leaves(bytes: &[u8], from: usize, to: usize, all: &mut Vec<usize>) {
-    let mut at = from;
-    while at < to {
-        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
-        let length = usize::from(half(at));
-        if half(at + 2) & 0x8000 == 0 {
-            all.push(at + 4);
-        } else {
-            leaves(bytes, at + 4, at + length, all);
-        }
-        at += length.next_multiple_of(4);
+#[test]
+fn damage_of_each_attribute_names_its_path_and_offset() {
+    let leaves = walk::check_damage(&bytes_of(&full()), Root::Expectation, decode_expectation);
+    let tuple = |above: &[u16]| {
+        [[1, 1], [1, 2], [2, 1], [2, 2], [2, 3]].map(|below| [above, &below].concat())
+    };
+    let flat = [4, 5, 8, 9, 6, 11, 7].map(|kind| vec![kind]);
+    let want = [
+        &tuple(&[2])[..],
+        &tuple(&[3]),
+        &tuple(&[1]),
+        &[vec![10, 1]],
+        &tuple(&[10, 2]),
+        &flat,
+    ];
+    assert_eq!(leaves, want.concat());
+    // Of IPv6, and what a mask says of ICMP.
+    let mask = |kinds: &[(u16, usize)], above: u16| {
+        let leaves = Writer::alone(|w| {
+            for (kind, length) in kinds {
+                w.bytes(*kind, &vec![0xff; *length]);
+            }
+        });
+        let mask = nested(&[3, above], &leaves.unwrap());
+        [without(&bytes_of(&full()), 3), mask].concat()
+    };
+    let icmp = [(4, 2), (5, 1), (6, 1), (7, 2), (8, 1), (9, 1)];
+    for bytes in [mask(&[(3, 16), (4, 16)], 1), mask(&icmp, 2)] {
+        assert_eq!(decode_expectation(&bytes).unwrap().unknown(), []);
+        walk::check_damage(&bytes, Root::Expectation, decode_expectation);
     }
 }
 
-#[test]
-fn damage_of_each_attribute_names_its_path_and_offset() {
-    let whole = bytes_of(&full());
-    let mut values = Vec::new();
-    leaves(&whole, 4, whole.len(), &mut values);
-    let told: Vec<_> = values
-        .into_iter()
-        .filter_map(|at| {
-            let mut bytes = whole.clone();
-            // A byte less; texts are as good as before, so they are made not to be text.
-            bytes[at - 4] -= 1;
-            bytes[at] = 0xff;
-            let malformed = decode_expectation(&bytes).err()?;
-            assert_eq!(malformed.offset as usize, NETLINK_HEADER + at);
-            Some(malformed.path.to_string())
-        })
-        .collect();
-    let tuple = |above: &str| {
-        [
-            "CTA_TUPLE_IP.CTA_IP_V4_SRC",
-            "CTA_TUPLE_IP.CTA_IP_V4_DST",
-            "CTA_TUPLE_PROTO.CTA_PROTO_NUM",
-            "CTA_TUPLE_PROTO.CTA_PROTO_SRC_PORT",
-            "CTA_TUPLE_PROTO.CTA_PROTO_DST_PORT",
-        ]
-        .map(|below| format!("{above}.{below}"))
+fn with_stranger(path: &[u16], value: &[u8]) -> Expectation {
+    let unknown = Unknown {
+        path: path.to_vec(),
+        value: value.to_vec(),
     };
-    let mask = tuple("CTA_EXPECT_MASK");
-    let mut want = tuple("CTA_EXPECT_TUPLE").to_vec();
-    // Of a mask nothing else is read; but what stands behind its number is then out of place.
-    let proto = "CTA_EXPECT_MASK.CTA_TUPLE_PROTO".to_owned();
-    want.extend([mask[0].clone(), proto, mask[3].clone()]);
-    want.extend(tuple("CTA_EXPECT_MASTER"));
-    want.push("CTA_EXPECT_NAT.CTA_EXPECT_NAT_DIR".to_owned());
-    want.extend(tuple("CTA_EXPECT_NAT.CTA_EXPECT_NAT_TUPLE"));
-    let flat = ["TIMEOUT", "ID", "FLAGS", "CLASS", "HELP_NAME", "FN", "ZONE"];
-    want.extend(flat.map(|name| format!("CTA_EXPECT_{name}")));
-    assert_eq!(told, want);
+    Expectation {
+        unknown: vec![unknown],
+        ..full()
+    }
+}
+
+/// Attributes that are known, but not there, are not lost; nor is a mask of the destination.
+#[test]
+fn attributes_out_of_place_are_kept() {
+    for (path, value) in [
+        (&[1, 3][..], &[0, 5][..]),
+        (&[2, 3], &[0, 5]),
+        (&[10, 2, 3], &[0, 5]),
+        (&[3, 3], &[0, 5]),
+        (&[2, 2, 4], &[0, 5]),
+        (&[3, 1, 2], &[255, 255, 255, 0]),
+        (&[3, 1, 4], &[0; 16]),
+        (&[3, 2, 3], &[0, 255]),
+        (&[3, 2, 5], &[8]),
+    ] {
+        let strange = with_stranger(path, value);
+        let bytes = bytes_of(&strange);
+        assert_eq!(decode_expectation(&bytes).unwrap(), strange);
+        fuzzing::expectation(&bytes);
+    }
+}
+
+/// A translation's tuple of another protocol than its master's, and a field that it does not have.
+#[test]
+fn a_translation_may_be_of_any_protocol() {
+    let addresses = nested(&[1], &[8, 0, 1, 0, 10, 0, 0, 3, 8, 0, 2, 0, 0, 0, 0, 0]);
+    let protocol = nested(&[2], &[5, 0, 1, 0, 50, 0, 0, 0, 7, 0, 2, 0, 1, 2, 3, 0]);
+    let tuple = nested(&[2], &[addresses, protocol].concat());
+    let direction = [8, 0, 1, 0, 0, 0, 0, 1];
+    let nat = nested(&[10], &[&direction[..], &tuple].concat());
+    let bytes = [without(&bytes_of(&full()), 10), nat].concat();
+    let found = decode_expectation(&bytes).unwrap();
+    assert_eq!(found.nat().unwrap().address, IpAddr::from([10, 0, 0, 3]));
+    assert_eq!(found.unknown()[0].path, [10, 2, 2, 2]);
+    fuzzing::expectation(&bytes);
+}
+
+/// The message without its attributes of this number.
+fn without(whole: &[u8], kind: u16) -> Vec<u8> {
+    let mut bytes = whole[..4].to_vec();
+    let mut at = 4;
+    while at < whole.len() {
+        let half = |at: usize| u16::from_ne_bytes([whole[at], whole[at + 1]]);
+        let next = at + usize::from(half(at)).next_multiple_of(4);
+        if half(at + 2) & 0x3fff != kind {
+            bytes.extend(&whole[at..next]);
+        }
+        at = next;
+    }
+    bytes
 }
 
 #[test]
 fn an_expectation_that_lacks_a_part_is_damaged() {
     let whole = bytes_of(&full());
-    let without = |kind: u16| {
-        let mut bytes = whole[..4].to_vec();
-        let mut at = 4;
-        while at < whole.len() {
-            let half = |at: usize| u16::from_ne_bytes([whole[at], whole[at + 1]]);
-            let next = at + usize::from(half(at)).next_multiple_of(4);
-            if half(at + 2) & 0x3fff != kind {
-                bytes.extend(&whole[at..next]);
-            }
-            at = next;
-        }
-        bytes
-    };
     for kind in 1..=11 {
-        let found = decode_expectation(&without(kind));
+        let found = decode_expectation(&without(&whole, kind));
         match kind {
             1..=3 => {
                 let text = found.unwrap_err().to_string();
@@ -466,7 +476,7 @@ fn an_expectation_that_lacks_a_part_is_damaged() {
         (attribute(1, 0), "a part of the translation is missing"),
         (Vec::new(), "a part of the translation is missing"),
     ] {
-        let bytes = [without(10), nested(&[10], &inside)].concat();
+        let bytes = [without(&whole, 10), nested(&[10], &inside)].concat();
         let text = decode_expectation(&bytes).unwrap_err().to_string();
         assert!(text.starts_with("CTA_EXPECT_NAT"), "{text}");
         assert!(text.ends_with(problem), "{text}");
@@ -475,16 +485,15 @@ fn an_expectation_that_lacks_a_part_is_damaged() {
 
 #[test]
 fn unknown_attributes_of_expectations_are_kept_at_any_depth() {
-    for path in NESTS {
-        let unknown = Unknown {
-            path: [path, &[77]].concat(),
-            value: vec![1, 2, 3],
-        };
-        let strange = Expectation {
-            unknown: vec![unknown],
-            ..full()
-        };
-        let found = decode_expectation(&bytes_of(&strange)).unwrap();
-        assert_eq!(found, strange);
+    let nests = walk::nests(&bytes_of(&full()), Root::Expectation);
+    let (mut found, mut want) = (nests.clone(), NESTS.map(<[u16]>::to_vec));
+    found.sort();
+    want.sort();
+    assert_eq!(found, want);
+    for nest in nests {
+        let strange = with_stranger(&[&nest[..], &[77]].concat(), &[1, 2, 3]);
+        let bytes = bytes_of(&strange);
+        assert_eq!(decode_expectation(&bytes).unwrap(), strange);
+        fuzzing::expectation(&bytes);
     }
 }

@@ -6,78 +6,14 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use crate::error::Errno;
+pub(super) use crate::model::strategies::{layer4, tracked, tuple, zone};
 use crate::model::{
-    Addresses, Boot, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone,
-    ExpectFlags, ExpectMask, ExpectNat, Expectation, Family, Features, GreKeys, Helper, Icmp,
-    Icmpv6, KernelSupport, Key, LabelChange, Labels, Layer4, Mark, NatRange, NewEntry,
-    NewExpectation, NewTimeoutPolicy, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState,
-    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, TimeoutPolicy,
-    Timeouts, Timestamps, Trial, Tuple, Unknown, Verdict, Zone, shapes,
+    Boot, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, ExpectFlags, ExpectMask,
+    ExpectNat, Expectation, Family, Features, Helper, KernelSupport, Key, LabelChange, Labels,
+    Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, ProtoInfo, Protocol, Rare,
+    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
+    TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Verdict, Zone, shapes,
 };
-
-fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
-    let numbers = (any::<u16>(), any::<u16>(), any::<u8>(), 0..9_u8);
-    numbers.prop_map(move |(src, dst, byte, which)| {
-        let ports = Ports { src, dst };
-        match which {
-            0 => Layer4::Tcp(ports),
-            1 => Layer4::Udp(ports),
-            2 => Layer4::UdpLite(ports),
-            3 => Layer4::Sctp(ports),
-            4 => Layer4::Dccp(ports),
-            5 => Layer4::Gre(GreKeys { src, dst }),
-            6 if six => Layer4::Icmpv6(Icmpv6::new(128 | (byte & 1), byte, src).unwrap()),
-            6 => Layer4::Icmp(Icmp::new(13 + byte % 6, byte, src).unwrap()),
-            // Of kernels without a tracker.
-            7 => Layer4::Other(
-                [
-                    Protocol::DCCP,
-                    Protocol::SCTP,
-                    Protocol::UDPLITE,
-                    Protocol::GRE,
-                ][usize::from(byte % 4)],
-            ),
-            _ => Layer4::Other(Protocol::new(0xc8 | byte)),
-        }
-    })
-}
-
-pub(super) fn tuple() -> impl Strategy<Value = Tuple> {
-    let v4 = (any::<u32>(), any::<u32>(), layer4(false)).prop_map(|(src, dst, layer4)| Tuple {
-        addresses: Addresses::V4 {
-            src: Ipv4Addr::from_bits(src),
-            dst: Ipv4Addr::from_bits(dst),
-        },
-        layer4,
-    });
-    // Among them those that are written with an IPv4 address at the end.
-    let six = || {
-        prop_oneof![
-            any::<u128>(),
-            any::<u32>().prop_map(|low| 0xffff_0000_0000 | u128::from(low))
-        ]
-    };
-    let v6 = (six(), six(), layer4(true)).prop_map(|(src, dst, layer4)| Tuple {
-        addresses: Addresses::V6 {
-            src: Ipv6Addr::from_bits(src),
-            dst: Ipv6Addr::from_bits(dst),
-        },
-        layer4,
-    });
-    prop_oneof![v4, v6]
-}
-
-pub(super) fn zone() -> impl Strategy<Value = EntryZone> {
-    (any::<u16>(), 0..4_u8).prop_map(|(zone, which)| {
-        match which {
-            0 => EntryZone::default(),
-            1 => EntryZone::Both(Zone::new(zone)),
-            2 => EntryZone::Orig(Zone::new(zone)),
-            _ => EntryZone::Reply(Zone::new(zone)),
-        }
-        .canonical()
-    })
-}
 
 fn flag_change() -> impl Strategy<Value = TcpFlagChange> {
     let bits = prop_oneof![Just(0), Just(0xff), any::<u8>()];
@@ -220,18 +156,6 @@ prop_compose! {
             unknown,
         }
     }
-}
-
-/// A protocol without its tracker cannot be created.
-fn tracked(tuple: Tuple, ports: (u16, u16)) -> Tuple {
-    let layer4 = match tuple.layer4 {
-        Layer4::Other(protocol) if protocol.name().is_some() => Layer4::Tcp(Ports {
-            src: ports.0,
-            dst: ports.1,
-        }),
-        other => other,
-    };
-    Tuple { layer4, ..tuple }
 }
 
 fn proto_info() -> impl Strategy<Value = ProtoInfo> {
