@@ -66,7 +66,7 @@ proptest! {
         timeout in proptest::option::of(0..=2_147_483_u64),
         mark in mark(),
         status in 0..8_u8,
-        tcp in proptest::option::of(tcp_info()),
+        tracker in (0..4_u8, tcp_info(), sctp_info(), dccp_info()),
         labels in proptest::option::of(label_change()),
     ) {
         let mut update = Update::builder().mark(mark);
@@ -82,9 +82,19 @@ proptest! {
         if status & 4 != 0 {
             update = update.fixed_timeout();
         }
-        if let Some(tcp) = tcp {
-            update = update.tcp_info(tcp);
-        }
+        let (which, tcp, mut sctp, mut dccp) = tracker;
+        // What the kernel would take.
+        sctp.state = SctpState::from_raw(sctp.state.raw() % 10);
+        sctp.orig_vtag = sctp.orig_vtag.or(Some(1));
+        sctp.reply_vtag = sctp.reply_vtag.or(Some(2));
+        dccp.state = DccpState::from_raw(dccp.state.raw() % 8);
+        dccp.role = Some(DccpRole::from_raw(status & 1));
+        update = match which {
+            0 => update.tcp_info(tcp),
+            1 => update.sctp_info(sctp),
+            2 => update.dccp_info(dccp),
+            _ => update,
+        };
         if let Some(labels) = labels {
             update = update.labels(labels);
         }
