@@ -347,6 +347,13 @@ impl Entry {
     /// unknown attributes, and status bits beyond [`Status::SETTABLE`]. So is the master, which may
     /// be gone, and the SYN proxy's part where it is all zero.
     ///
+    /// Of a flow that is translated, by [`Status::SRC_NAT`] and [`Status::DST_NAT`], the new entry
+    /// starts untranslated and asks for exactly the addresses and ports of the reply, so that the kernel
+    /// makes the same tuples and translates packets by them. Where another entry has them by now,
+    /// creation fails with [`Error::is_exists`](crate::Error::is_exists); nothing else is chosen.
+    /// A line of conntrack(8) does not say what is translated: of an entry that was read from one the
+    /// reply is kept, and packets pass untranslated.
+    ///
     /// # Errors
     /// For an entry without a time-out, and for states that the kernel does not take.
     pub fn to_new(&self) -> Result<super::NewEntry> {

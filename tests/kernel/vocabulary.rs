@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use ctnetlink::{
-    Conntrack, Entry, Filter, Helper, LabelChange, Labels, NatRange, SeqAdjust, Status, Synproxy,
-    TcpState, Update, Zone,
+    Conntrack, Entry, Filter, GreKeys, Helper, Icmp, LabelChange, Labels, NatRange, Protocol,
+    SeqAdjust, Status, Synproxy, TcpState, Tuple, Update, Zone,
 };
 
 use crate::capabilities::Capability;
@@ -166,6 +166,35 @@ fn translation_is_chosen_from_the_range() {
     assert!(udp(2).nat_src(to).build().unwrap_err().is_invalid_input());
 }
 
+/// Of one address and one port there is nothing to choose; without a port the kernel may.
+#[test]
+fn a_translation_that_is_taken_is_refused() {
+    let ct = open();
+    let to = NatRange::address("203.0.113.9".parse().unwrap());
+    let one = to.ports(2000, 2000).unwrap();
+    for (first, second) in [
+        (udp(1).nat_src(one), udp(2).nat_src(one)),
+        (
+            udp(3).nat_dst(one),
+            udp(4)
+                .nat_src(NatRange::address(v4(0).ip()).ports(3, 3).unwrap())
+                .nat_dst(one),
+        ),
+    ] {
+        ct.create(&first.build().unwrap()).unwrap();
+        let error = ct.create(&second.build().unwrap()).unwrap_err();
+        assert!(error.is_exists(), "{error}");
+    }
+    let some = Entry::udp(v4_peer(1), v4(53)).nat_src(to).timeout(LONG);
+    let other = Entry::udp("10.0.0.3:1".parse().unwrap(), v4(53)).nat_src(to);
+    let (some, other) = (some.build().unwrap(), other.timeout(LONG).build().unwrap());
+    ct.create(&some).unwrap();
+    ct.create(&other).unwrap();
+    let port = |new| ct.get(new).unwrap().reply().dst_port().unwrap();
+    assert_eq!(port(&some), 1);
+    assert_ne!(port(&other), 1);
+}
+
 #[test]
 fn a_master_is_named_and_must_be_there() {
     let ct = open();
@@ -246,23 +275,51 @@ fn a_listed_entry_is_restored_whole() {
     let ct = open();
     reserve_labels();
     let to = NatRange::address("203.0.113.9".parse().unwrap());
+    let ports = to.ports(2000, 2009).unwrap();
+    let (src, dst) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let ping = |id| Entry::icmp(src, dst, Icmp::echo_request(id)).timeout(LONG);
+    let keys = GreKeys { src: 7, dst: 9 };
+    let translated_keys = Tuple::gre(dst.into(), src.into(), GreKeys { src: 8, dst: 7 });
     for flow in [
         ftp().helper(Helper::FTP).labels(labels(&[1, 77])).mark(9),
         udp(1)
             .nat_src(to)
             .zone(Zone::new(8))
             .status(Status::ASSURED),
+        udp(2).nat_src(ports),
+        udp(3).nat_dst(ports),
+        udp(4).nat_dst(ports).nat_src(ports),
+        // The port alone.
+        udp(5).nat_src(NatRange::address(v4(0).ip()).ports(1_000, 1_000).unwrap()),
+        Entry::udp(v6(1), v6_peer(53))
+            .nat_dst(NatRange::address("2001:db8::99".parse().unwrap()))
+            .timeout(LONG),
+        ping(1).nat_src(ports),
+        ping(2).nat_dst(ports),
+        ping(3).nat_src(to),
+        Entry::gre(src.into(), dst.into(), keys)
+            .reply(translated_keys.unwrap())
+            .nat_src(to)
+            .timeout(LONG),
+        Entry::other(Protocol::new(50), src.into(), dst.into())
+            .nat_src(to)
+            .nat_dst(to)
+            .timeout(LONG),
     ] {
         ct.create(&flow.build().unwrap()).unwrap();
     }
     let saved = listed(&ct, &Filter::new());
+    let translated = Status::SRC_NAT | Status::DST_NAT;
+    let is_translated = |entry: &&Entry| !(entry.status().unwrap() & translated).is_empty();
+    assert_eq!(saved.iter().filter(is_translated).count(), 11);
     let restored = std::thread::scope(|scope| scope.spawn(|| restore(&saved)).join().unwrap());
     let known = |entries: &[Entry]| {
         let mut known: Vec<_> = entries
             .iter()
             .map(|entry| {
                 let (tuples, zone) = ((*entry.orig(), *entry.reply()), entry.zone());
-                let rest = (entry.labels(), entry.helper(), entry.mark());
+                let status = entry.status().unwrap();
+                let rest = (status, entry.labels(), entry.helper(), entry.mark());
                 format!("{tuples:?} {zone:?} {rest:?} {:?}", entry.tcp_info())
             })
             .collect();

@@ -7,7 +7,7 @@ use super::protoinfo::ProtoInfoForm;
 use super::scalar::Hex;
 use super::tuple::{EntryZoneForm, TupleForm, check_family, entry_zone};
 use crate::error::Error;
-use crate::model::builder::Nat;
+use crate::model::nat::Nat;
 use crate::model::{
     Counters, DccpInfo, Direction, Entry, Family, Helper, Key, Labels, NatRange, NewEntry,
     Protocol, Rare, SctpInfo, SeqAdjust, Status, Synproxy, TcpInfo, Timestamps, Tuple, Unknown,

@@ -284,6 +284,7 @@ prop_compose! {
         timeout in 0..=2_147_483_u32,
         tcp in tcp_info(),
         nat in (of(nat_range()), of(nat_range())),
+        other in tuple(),
     ) -> NewEntry {
         let mut entry = entry;
         entry.orig = tracked(entry.orig, ports);
@@ -291,6 +292,9 @@ prop_compose! {
         // Without a helper it has nothing to be of.
         if let Some(rare) = &mut entry.rare {
             rare.helper_info = rare.helper.and(rare.helper_info.take());
+            if let Some(info) = &mut rare.helper_info {
+                info.truncate(32);
+            }
         }
         entry.timeout = Some(timeout);
         let number = timeout.to_ne_bytes()[0];
@@ -307,12 +311,21 @@ prop_compose! {
             _ => None,
         };
         let of_family = |range: &NatRange| range.check(&entry.orig).is_ok();
-        let nat = crate::model::builder::Nat {
+        let nat = crate::model::nat::Nat {
             src: nat.0.filter(of_family),
             dst: nat.1.filter(of_family),
         };
-        let created = entry.to_new().unwrap();
-        NewEntry::check(created.into(), nat).unwrap()
+        let mut created = Entry::from(entry.to_new().unwrap());
+        created.reply = entry.orig.reply();
+        // What `to_new` never gives: a master, and an answer that does not follow from the question.
+        if other.family() == created.family() {
+            created.reply.addresses = other.addresses;
+            created.rare.get_or_insert_default().master = Some(tracked(other, ports));
+        }
+        if other.protocol() == created.protocol() && !matches!(other.layer4, Layer4::Other(_)) {
+            created.reply.layer4 = other.layer4;
+        }
+        NewEntry::check(created, nat).unwrap()
     }
 }
 
