@@ -247,7 +247,7 @@ impl LabelNames {
         }
         text.split(',').try_fold(Labels::EMPTY, |labels, word| {
             self.number(word)
-                .or_else(|| word.parse().ok().filter(|_| !word.starts_with('+')))
+                .or_else(|| super::digits(word, 10))
                 .and_then(|number| labels.with(number).ok())
                 .ok_or_else(|| {
                     Error::invalid(

@@ -5,6 +5,7 @@
 mod builder;
 mod counters;
 mod deleted;
+mod digits;
 mod entry;
 mod event;
 mod expect;
@@ -35,6 +36,7 @@ mod zone;
 pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
 pub use deleted::{Completeness, DeleteFailure, DeleteOptions, Deleted};
+pub(crate) use digits::digits;
 pub use entry::Entry;
 pub use event::{Event, EventGroups, Overrun};
 pub use expect::{ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation};

@@ -162,7 +162,7 @@ impl FromStr for Protocol {
         if let Some(named) = NAMED.into_iter().find(|p| p.name() == Some(text)) {
             return Ok(named);
         }
-        text.parse::<u8>().map(Self).map_err(|_| {
+        super::digits(text, 10).map(Self).ok_or_else(|| {
             Error::invalid(
                 "protocol",
                 text,

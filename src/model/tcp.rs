@@ -61,7 +61,7 @@ macro_rules! open_states {
             fn from_str(text: &str) -> crate::error::Result<Self> {
                 match text {
                     $($text => Ok(Self($value)),)*
-                    _ => text.strip_prefix("STATE_").and_then(|n| n.parse().ok()).map(Self).ok_or_else(|| {
+                    _ => text.strip_prefix("STATE_").and_then(|n| crate::model::digits(n, 10)).map(Self).ok_or_else(|| {
                         crate::error::Error::invalid($what, text, "no such state", concat!($($text, " "),*, "or STATE_number"))
                     }),
                 }
