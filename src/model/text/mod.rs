@@ -24,6 +24,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+pub(crate) use line::Layer4Text;
+
 use super::{Entry, Event, LabelNames};
 use crate::error::{Error, Result};
 
@@ -299,7 +301,7 @@ pub(crate) fn unescape(word: &str) -> String {
         let near = after.bytes().take(7).position(|byte| byte == b'}');
         let escaped = near.and_then(|end| {
             let (digits, after) = (after.get(..end)?, after.get(end + 1..)?);
-            let number = u32::from_str_radix(digits, 16).ok()?;
+            let number = super::digits(digits, 16)?;
             Some((char::from_u32(number)?, after))
         });
         if let Some((c, after)) = escaped {

@@ -134,6 +134,7 @@ fn write_independent(f: &mut fmt::Formatter<'_>, flow: &EntryDisplay<'_>) -> fmt
     let has_any = state.is_some()
         || entry.timeout.is_some()
         || entry.mark.is_some()
+        || entry.security_mark().is_some()
         || entry.security_context().is_some()
         || zone.is_some()
         || entry.use_count.is_some()
@@ -161,6 +162,9 @@ fn write_independent(f: &mut fmt::Formatter<'_>, flow: &EntryDisplay<'_>) -> fmt
             write!(f, "<label>{}</label>", Text(name))?;
         }
         f.write_str("</labels>")?;
+    }
+    if let Some(mark) = entry.security_mark() {
+        write!(f, "<secmark>{mark}</secmark>")?;
     }
     if let Some(context) = entry.security_context() {
         write!(f, "<secctx>{}</secctx>", Text(context))?;
