@@ -160,20 +160,15 @@ impl Part for LabelNames {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<LabelNames, M::Error> {
-                let mut file = String::new();
+                let mut names = LabelNames::default();
                 while let Some((number, name)) = map.next_entry::<u8, String>()? {
-                    // What a file could not hold would be read as something else below.
-                    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '#') {
-                        return Err(de::Error::custom(Error::invalid(
-                            "label name",
-                            name,
-                            "not a name",
-                            "one word without #",
-                        )));
-                    }
-                    file.extend([&*number.to_string(), " ", &name, "\n"]);
+                    names.insert(number, &name).map_err(|problem| {
+                        let input = format!("{number} {name}");
+                        let expected = LabelNames::EXPECTED;
+                        de::Error::custom(Error::invalid("label names", input, problem, expected))
+                    })?;
                 }
-                LabelNames::from_text(&file).map_err(de::Error::custom)
+                Ok(names)
             }
         }
 

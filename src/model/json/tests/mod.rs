@@ -264,7 +264,7 @@ fn every_number_of_an_open_enumeration_survives() {
     survives(&Icmp::new(8, 3, 65535).unwrap());
     survives(&Icmpv6::new(128, 3, 65535).unwrap());
     survives(&EntryZone::Orig(Zone::DEFAULT));
-    survives(&LabelNames::from_text("0 eth0-in\n127 eth0-out\n").unwrap());
+    survives(&LabelNames::from_text("0 eth0-in\n127 two words\n").unwrap());
     survives(&LabelNames::default());
 }
 
