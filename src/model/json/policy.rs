@@ -124,6 +124,7 @@ impl States {
                 None => timeouts.unknown.push(one),
             }
         }
+        timeouts.check().map_err(E::custom)?;
         Ok(timeouts)
     }
 }

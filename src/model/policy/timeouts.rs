@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::model::timeout::MAX_SECONDS;
 use crate::model::{Protocol, Unknown, seconds};
 
 /// The seconds of each state, in the order of the kernel's numbers, which begin at 1.
@@ -313,11 +312,16 @@ impl Timeouts {
 
     /// Whether every kernel keeps them as they are. What was reported may be more.
     pub(crate) fn check(&self) -> Result<()> {
-        let beyond = |(_, secs): &(_, Duration)| secs.as_secs() > MAX_SECONDS.into();
-        match self.iter().find(beyond) {
-            Some((_, timeout)) => seconds(timeout).map(drop),
-            None => self.check_unknown(),
-        }
+        self.check_unknown()?;
+        let nameless = self.unknown.iter().map(|state| {
+            // Looked at above.
+            let secs = <[u8; 4]>::try_from(&state.value[..]).unwrap_or_default();
+            Duration::from_secs(u32::from_be_bytes(secs).into())
+        });
+        let named = self.iter().map(|(_, timeout)| timeout);
+        named
+            .chain(nameless)
+            .try_for_each(|timeout| seconds(timeout).map(drop))
     }
 
     /// A state that is not known can be given back if it is a time-out like others: in its nest,
@@ -493,7 +497,13 @@ mod tests {
         assert_eq!(changes.lost_in(&old), None);
         old.unknown.pop();
         assert!(changes.lost_in(&old).is_some());
-        old.unknown.push(unknown(Some(4), 14, &[1]));
+        assert!(old.check().is_ok());
+        old.unknown
+            .push(unknown(Some(4), 14, &u32::MAX.to_be_bytes()));
+        // As it was reported it can stay, but not be asked for.
+        assert!(old.check_unknown().is_ok());
+        assert!(why(old.check()).contains("too long"));
+        old.unknown.push(unknown(Some(4), 15, &[1]));
         assert!(old.check().is_err());
     }
 }

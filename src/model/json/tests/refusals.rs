@@ -480,6 +480,25 @@ fn policies_by_the_rules_of_their_constructors() {
             tcp("{}", &state("[4,12]", "05")),
             "unknown \"[4, 12]\": not a state",
         ),
+        // The kernel would multiply it beyond its range.
+        (
+            tcp("{}", &state("[4,12]", "ffffffff")),
+            "time-out \"4294967295s\": too long",
+        ),
+        (
+            tcp("{}", &state("[4,0]", "00000005")),
+            "time-outs \"Unknown { path: [4, 0]",
+        ),
+        (
+            tcp(
+                "{}",
+                &state(
+                    "[4,12]",
+                    "00000005\"},{\"path\":[4,12],\"value\":\"00000005",
+                ),
+            ),
+            "time-outs \"Unknown { path: [4, 12]",
+        ),
     ] {
         refused::<NewTimeoutPolicy>(&text, want);
         // The time-outs alone by the same rules.

@@ -454,16 +454,16 @@ fn policy_protocol() -> impl Strategy<Value = Protocol> {
 }
 
 /// A state beyond those that have names, in an attribute's number and of a state's length.
-fn unknown_state() -> impl Strategy<Value = Unknown> {
-    (12..0x4000_u16, any::<[u8; 4]>())
-        .prop_map(|(number, value)| crate::model::unknown(Some(4), number, &value))
+fn unknown_state(max: u32) -> impl Strategy<Value = Unknown> {
+    (12..0x4000_u16, 0..=max)
+        .prop_map(|(number, secs)| crate::model::unknown(Some(4), number, &secs.to_be_bytes()))
 }
 
 prop_compose! {
     fn timeouts(protocol: impl Strategy<Value = Protocol>, max: u32)(
         protocol in protocol,
         states in proptest::collection::vec(of(0..=max), 11),
-        unknown in proptest::collection::vec(unknown_state(), 0..3),
+        unknown in proptest::collection::vec(unknown_state(max), 0..3),
     ) -> Timeouts {
         let mut timeouts = Timeouts::empty(protocol);
         for (state, seconds) in timeouts.states.iter_mut().zip(states) {
