@@ -13,8 +13,8 @@ use serde::{Deserializer, Serializer};
 use super::form::{In, Out, Part, Side};
 use crate::error::Error;
 use crate::model::{
-    DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family, Helper, Labels,
-    Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone, digits,
+    Completeness, DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family,
+    Helper, Labels, Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone, digits,
 };
 
 macro_rules! numbers {
@@ -180,6 +180,8 @@ words! {
     Family, "address family": "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6;
     Direction, "direction": "orig" => Direction::Original, "reply" => Direction::Reply;
     EventsMode, "events mode": "off" => EventsMode::Off, "on" => EventsMode::On, "auto" => EventsMode::Auto;
+    Completeness, "completeness": "complete" => Completeness::Complete,
+        "unknown" => Completeness::Unknown, "interrupted" => Completeness::Interrupted;
 }
 
 /// A number, or a string.

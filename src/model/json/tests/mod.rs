@@ -266,6 +266,16 @@ fn every_number_of_an_open_enumeration_survives() {
     survives(&EntryZone::Orig(Zone::DEFAULT));
     survives(&LabelNames::from_text("0 eth0-in\n127 two words\n").unwrap());
     survives(&LabelNames::default());
+    for complete in [
+        Completeness::Complete,
+        Completeness::Unknown,
+        Completeness::Interrupted,
+    ] {
+        assert_eq!(survives(&complete), format!("\"{complete}\""));
+    }
+    assert_eq!(survives(&DeleteOptions::new()), "{}");
+    let all = DeleteOptions::new().dry_run().max_deletes(0).verify(7);
+    survives(&all.protect([Zone::DEFAULT, Zone::MAX]));
 }
 
 /// As a kernel without the protocol's tracker reports it, or as damaged bytes had it.
