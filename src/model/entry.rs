@@ -316,6 +316,7 @@ impl Entry {
 
     /// The security context, by name.
     #[doc(alias = "CTA_SECCTX")]
+    #[doc(alias = "CTA_SECCTX_NAME")]
     #[must_use]
     pub fn security_context(&self) -> Option<&str> {
         self.rare.as_deref()?.secctx.as_deref()

@@ -102,6 +102,7 @@ pub(super) const fn ones(family: Family) -> IpAddr {
 
 /// How the flow that is expected is translated back, where its master is translated.
 #[doc(alias = "CTA_EXPECT_NAT")]
+#[doc(alias = "CTA_EXPECT_NAT_TUPLE")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExpectNat {
     /// The direction of the master that what is expected goes in.

@@ -206,6 +206,7 @@ pub struct TcpInfo {
     #[doc(alias = "CTA_PROTOINFO_TCP_WSCALE_REPLY")]
     pub reply_window_scale: Option<u8>,
     /// Flags of the original direction.
+    #[doc(alias = "CTA_PROTOINFO_TCP_FLAGS_ORIGINAL")]
     pub orig_flags: Option<TcpFlagChange>,
     /// Flags of the reply direction.
     #[doc(alias = "CTA_PROTOINFO_TCP_FLAGS_REPLY")]

@@ -151,8 +151,8 @@ protocols! {
         shutdown_ack_sent, with_shutdown_ack_sent: "CTA_TIMEOUT_SCTP_SHUTDOWN_ACK_SENT";
         /// A HEARTBEAT on another path was seen.
         heartbeat_sent, with_heartbeat_sent: "CTA_TIMEOUT_SCTP_HEARTBEAT_SENT";
-        /// A HEARTBEAT on another path was answered. Recent kernels (6.18 is one) keep the value,
-        /// but have no such state any more.
+        /// A HEARTBEAT on another path was answered. Kernels since 6.2 keep the value, but
+        /// have no such state any more.
         heartbeat_acked, with_heartbeat_acked: "CTA_TIMEOUT_SCTP_HEARTBEAT_ACKED";
     }
     /// The time-outs of DCCP. Kernels from 6.17 on do not track it any more.
