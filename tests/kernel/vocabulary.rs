@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use ctnetlink::{
-    Conntrack, Entry, Filter, GreKeys, Helper, Icmp, LabelChange, Labels, NatRange, Protocol,
-    SeqAdjust, Status, Synproxy, TcpState, Tuple, Update, Zone,
+    Conntrack, Entry, Filter, GreKeys, Helper, Icmp, LabelChange, Labels, NatRange, NewExpectation,
+    Protocol, SeqAdjust, Status, Synproxy, TcpState, Tuple, Update, UpdateBuilder, Zone,
 };
 
 use crate::capabilities::Capability;
@@ -259,6 +259,96 @@ fn the_syn_proxys_state_is_read() {
     let kept = Capability::Synproxy.is_there();
     let found = ct.get(&flow).unwrap();
     assert_eq!(found.synproxy(), kept.then_some(proxy), "{found}");
+}
+
+/// What an update says of sequence numbers, the SYN proxy and the helper, and of nothing else.
+#[test]
+fn what_few_entries_have_is_changed() {
+    let ct = open();
+    let adjust = |correction_pos| SeqAdjust {
+        correction_pos,
+        offset_before: -1,
+        offset_after: 2,
+    };
+    let flow = ftp().helper(Helper::FTP).mark(9).build().unwrap();
+    let other = Entry::tcp(v4(40_001), v4_peer(21)).helper(Helper::FTP);
+    let bystander = other.timeout(LONG).build().unwrap();
+    for new in [&flow, &bystander] {
+        ct.create(new).unwrap();
+        let data = Tuple::tcp(v4_peer(0), v4(new.entry().orig().src_port().unwrap())).unwrap();
+        let expected = NewExpectation::builder(new, data).timeout(LONG);
+        ct.expectations()
+            .create(&expected.build().unwrap())
+            .unwrap();
+    }
+    let before = ct.get(&bystander).unwrap();
+    let change = |update: UpdateBuilder| {
+        ct.update(&flow, &update.build().unwrap()).unwrap();
+        ct.get(&flow).unwrap()
+    };
+
+    let found = change(Update::builder().orig_seq_adjust(adjust(1)));
+    assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    assert!(found.status().unwrap().contains(Status::SEQ_ADJUST));
+    let found = change(Update::builder().reply_seq_adjust(adjust(2)));
+    assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    assert_eq!(found.reply_seq_adjust(), Some(adjust(2)));
+
+    let proxy = Synproxy {
+        isn: 1,
+        its: 2,
+        tsoff: 3,
+    };
+    let update = Update::builder().synproxy(proxy);
+    if Capability::Synproxy.is_there() {
+        assert_eq!(change(update).synproxy(), Some(proxy));
+    } else {
+        let error = ct.update(&flow, &update.build().unwrap()).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+    }
+
+    for _ in 0..2 {
+        let found = change(Update::builder().remove_helper());
+        assert_eq!((found.helper(), found.mark()), (None, Some(9)));
+        assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    }
+    // What it expected is gone, too; the bystander has kept all of it.
+    let left: Vec<_> = ct
+        .expectations()
+        .list()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].master(), bystander.entry().orig());
+    let after = ct.get(&bystander).unwrap();
+    assert_eq!(
+        (after.id(), after.helper(), after.status(), after.synproxy()),
+        (
+            before.id(),
+            before.helper(),
+            before.status(),
+            before.synproxy()
+        )
+    );
+    assert_eq!(after.orig_seq_adjust(), None);
+}
+
+/// Of a flow that was expected the helper stays, whatever is said of it.
+#[test]
+fn the_helper_of_an_expected_flow_cannot_be_removed() {
+    let ct = open();
+    let control = ftp().build().unwrap();
+    ct.create(&control).unwrap();
+    let data = Entry::tcp(v4_peer(20), v4(1024))
+        .helper(Helper::FTP)
+        .master(*control.entry().orig());
+    let data = data.timeout(LONG).build().unwrap();
+    ct.create(&data).unwrap();
+    let update = Update::builder().remove_helper().build().unwrap();
+    let error = ct.update(&data, &update).unwrap_err();
+    assert_eq!(error.errno().map(|errno| errno.raw()), Some(16), "{error}");
+    assert_eq!(ct.get(&data).unwrap().helper(), Some(Helper::FTP));
 }
 
 /// Everything that can be made again is made again, in a namespace of its own.

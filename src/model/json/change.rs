@@ -11,8 +11,8 @@ use super::protoinfo::ProtoInfoForm;
 use super::scalar::{AddressSpan, LabelMask, PortSpan};
 use crate::error::Error;
 use crate::model::{
-    DccpInfo, LabelChange, LabelNames, Labels, Mark, NatRange, ProtoInfo, SctpInfo, Status,
-    TcpInfo, Update,
+    DccpInfo, LabelChange, LabelNames, Labels, Mark, NatRange, ProtoInfo, SctpInfo, SeqAdjust,
+    Status, Synproxy, TcpInfo, Update,
 };
 
 form!(UpdateForm {
@@ -23,6 +23,10 @@ form!(UpdateForm {
     "sctp" => sctp: SctpInfo,
     "dccp" => dccp: DccpInfo,
     "labels" => labels: LabelChange,
+    "orig_seq_adjust" => orig_seq_adjust: SeqAdjust,
+    "reply_seq_adjust" => reply_seq_adjust: SeqAdjust,
+    "synproxy" => synproxy: Synproxy,
+    "remove_helper" => remove_helper: bool,
 });
 
 impl Formed for Update {
@@ -39,6 +43,10 @@ impl Formed for Update {
             sctp: info.sctp,
             dccp: info.dccp,
             labels: self.labels,
+            orig_seq_adjust: self.orig_seq_adjust,
+            reply_seq_adjust: self.reply_seq_adjust,
+            synproxy: self.synproxy,
+            remove_helper: Some(self.remove_helper).filter(|remove| *remove),
         }
     }
 
@@ -87,6 +95,18 @@ impl Formed for Update {
         }
         if let Some(labels) = form.labels {
             update = update.labels(labels);
+        }
+        if let Some(adjust) = form.orig_seq_adjust {
+            update = update.orig_seq_adjust(adjust);
+        }
+        if let Some(adjust) = form.reply_seq_adjust {
+            update = update.reply_seq_adjust(adjust);
+        }
+        if let Some(synproxy) = form.synproxy {
+            update = update.synproxy(synproxy);
+        }
+        if form.remove_helper == Some(true) {
+            update = update.remove_helper();
         }
         update.build().map_err(E::custom)
     }

@@ -68,6 +68,8 @@ proptest! {
         status in 0..8_u8,
         tracker in (0..4_u8, tcp_info(), sctp_info(), dccp_info()),
         labels in proptest::option::of(label_change()),
+        adjusts in (proptest::option::of(adjust()), proptest::option::of(adjust())),
+        proxy in proptest::option::of(synproxy()),
     ) {
         let mut update = Update::builder().mark(mark);
         if let Some(timeout) = timeout {
@@ -97,6 +99,15 @@ proptest! {
         };
         if let Some(labels) = labels {
             update = update.labels(labels);
+        }
+        if let Some(adjust) = adjusts.0 {
+            update = update.orig_seq_adjust(adjust);
+        }
+        if let Some(adjust) = adjusts.1 {
+            update = update.reply_seq_adjust(adjust);
+        }
+        if let Some(proxy) = proxy {
+            update = update.synproxy(proxy).remove_helper();
         }
         survives(&update.build().unwrap());
     }

@@ -164,7 +164,7 @@ pub(super) fn nat_range() -> impl Strategy<Value = NatRange> {
     })
 }
 
-fn adjust() -> impl Strategy<Value = SeqAdjust> {
+pub(super) fn adjust() -> impl Strategy<Value = SeqAdjust> {
     (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(
         |(correction_pos, offset_before, offset_after)| SeqAdjust {
             correction_pos,
@@ -174,7 +174,7 @@ fn adjust() -> impl Strategy<Value = SeqAdjust> {
     )
 }
 
-fn synproxy() -> impl Strategy<Value = Synproxy> {
+pub(super) fn synproxy() -> impl Strategy<Value = Synproxy> {
     (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(isn, its, tsoff)| Synproxy {
         isn,
         its,
