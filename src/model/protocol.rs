@@ -25,6 +25,22 @@ impl Family {
             IpAddr::V6(_) => Self::Ipv6,
         }
     }
+
+    /// `NFPROTO_*`
+    pub(crate) const fn number(self) -> u16 {
+        match self {
+            Self::Ipv4 => 2,
+            Self::Ipv6 => 10,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u16) -> Option<Self> {
+        match number {
+            2 => Some(Self::Ipv4),
+            10 => Some(Self::Ipv6),
+            _ => None,
+        }
+    }
 }
 
 /// `ipv4` or `ipv6`, as conntrack(8) has them.

@@ -54,7 +54,7 @@ pub(crate) fn policy_get(datagram: &mut Datagram, name: &PolicyName) -> Result<(
 pub(crate) fn policy_create(datagram: &mut Datagram, new: &NewTimeoutPolicy) -> Result<()> {
     message(datagram, NEW, NLM_F_CREATE | NLM_F_EXCL, |w| {
         w.text(CTA_TIMEOUT_NAME, new.name());
-        encode_kind(w, number(new.family()), new.protocol());
+        encode_kind(w, new.family().number(), new.protocol());
         encode_states(w, new.timeouts());
     })
 }
@@ -89,17 +89,9 @@ pub(crate) fn defaults_set(datagram: &mut Datagram, timeouts: &Timeouts) -> Resu
     })
 }
 
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`
-fn number(family: Family) -> u16 {
-    match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    }
-}
-
 /// The kernel insists on a family for defaults, and makes no use of it.
 fn any_family() -> u16 {
-    number(Family::Ipv4)
+    Family::Ipv4.number()
 }
 
 fn encode_kind(w: &mut Writer<'_>, family: u16, protocol: Protocol) {

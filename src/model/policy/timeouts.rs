@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::model::{Protocol, Unknown, seconds};
+use crate::model::{Protocol, Unknown, seconds, unknown_number};
 
 /// The seconds of each state, in the order of the kernel's numbers, which begin at 1.
 type States = Vec<Option<u32>>;
@@ -386,21 +386,8 @@ impl Timeouts {
     }
 }
 
-/// `CTA_TIMEOUT_DATA`
-const DATA: u16 = 4;
-
-/// An attribute that is not known, at the top level or within another, as it is kept.
-pub(crate) fn unknown(within: Option<u16>, kind: u16, value: &[u8]) -> Unknown {
-    Unknown {
-        path: within.into_iter().chain([kind]).collect(),
-        value: value.to_vec(),
-    }
-}
-
-/// The number of an attribute that is not known, in its own nest.
-pub(crate) fn unknown_number(unknown: &Unknown) -> u16 {
-    unknown.path.last().copied().unwrap_or_default()
-}
+/// `CTA_TIMEOUT_DATA`: the attribute that states are in.
+pub(crate) const DATA: u16 = 4;
 
 fn names(protocol: Protocol) -> &'static [&'static str] {
     PROTOCOLS
@@ -427,6 +414,7 @@ impl fmt::Display for Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::unknown;
 
     const MINUTE: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::moment::{Moment, since_epoch};
 use super::{Address, EntryDisplay, Format, Happening, Word};
 use crate::model::{
-    Counters, Entry, EntryZone, Family, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
+    Counters, Entry, EntryZone, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
 };
 
 struct TupleText<'a>(&'a Tuple);
@@ -86,11 +86,8 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, line: &EntryDisplay<'_>) -> fmt:
         })?;
     }
     if line.format == Format::Extended {
-        let number = match entry.family() {
-            Family::Ipv4 => 2,
-            Family::Ipv6 => 10,
-        };
-        write!(f, "{:<8} {number} ", entry.family())?;
+        let family = entry.family();
+        write!(f, "{family:<8} {} ", family.number())?;
     }
     let protocol = entry.protocol();
     let name = protocol.name().unwrap_or("unknown");

@@ -9,9 +9,9 @@ use std::str::FromStr;
 use super::unescape;
 use crate::error::{Error, Result};
 use crate::model::{
-    Addresses, Counters, DccpInfo, DccpState, Entry, EntryZone, GreKeys, Icmp, Icmpv6, Layer4,
-    Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
-    digits,
+    Addresses, Counters, DccpInfo, DccpState, Entry, EntryZone, Family, GreKeys, Icmp, Icmpv6,
+    Layer4, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState,
+    Tuple, Zone, digits,
 };
 
 /// What was read of one direction so far.
@@ -158,9 +158,10 @@ impl FromStr for Entry {
         let refuse = Refuse { line };
         let mut words = line.split_whitespace().peekable();
         let family = words.next_if(|word| matches!(*word, "ipv4" | "ipv6"));
+        let family: Option<Family> = family.map(str::parse).transpose()?;
         if let Some(family) = family {
             let number = words.next().unwrap_or_default();
-            if number != if family == "ipv4" { "2" } else { "10" } {
+            if digits(number, 10) != Some(family.number()) {
                 return Err(refuse.at(number, "not the family's number", "ipv4 2 or ipv6 10"));
             }
         }
@@ -291,9 +292,9 @@ impl FromStr for Entry {
         }
         let orig = halves[0].tuple(protocol, "the original tuple", &refuse)?;
         let reply = halves[1].tuple(protocol, "the reply tuple", &refuse)?;
-        if family.is_some_and(|family| family != orig.family().to_string()) {
+        if let Some(family) = family.filter(|family| *family != orig.family()) {
             return Err(refuse.at(
-                family.unwrap_or_default(),
+                &family.to_string(),
                 "the addresses are of another family",
                 "the family of the addresses",
             ));

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::moment::{Moment, since_epoch};
 use super::{Address, EntryDisplay, Happening};
-use crate::model::{
-    Counters, EntryZone, Family, Layer4, ProtoInfo, Status, Timestamps, Tuple, Zone,
-};
+use crate::model::{Counters, EntryZone, Layer4, ProtoInfo, Status, Timestamps, Tuple, Zone};
 
 /// A name that somebody chose, as text of an element. What XML cannot hold is U+FFFD, and no line
 /// ends in it.
@@ -79,10 +77,7 @@ fn write_direction(
     counters: Option<Counters>,
 ) -> fmt::Result {
     let (family, protocol) = (tuple.family(), tuple.protocol());
-    let number = match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    };
+    let number = family.number();
     write!(
         f,
         "<meta direction=\"{direction}\"><layer3 protonum=\"{number}\" protoname=\"{family}\">\
