@@ -347,7 +347,11 @@ fn the_helper_of_an_expected_flow_cannot_be_removed() {
     ct.create(&data).unwrap();
     let update = Update::builder().remove_helper().build().unwrap();
     let error = ct.update(&data, &update).unwrap_err();
-    assert_eq!(error.errno().map(|errno| errno.raw()), Some(16), "{error}");
+    assert_eq!(
+        error.errno().map(ctnetlink::Errno::raw),
+        Some(16),
+        "{error}"
+    );
     assert_eq!(ct.get(&data).unwrap().helper(), Some(Helper::FTP));
 }
 

@@ -52,9 +52,7 @@ impl Formed for Update {
 
     /// By way of the builder.
     fn of<E: de::Error>(form: UpdateForm, _: Side) -> Result<Self, E> {
-        const CAN_BE_SET: Status = Status::SEEN_REPLY
-            .union(Status::ASSURED)
-            .union(Status::FIXED_TIMEOUT);
+        const CAN_BE_SET: Status = Status::SETTABLE.difference(Status::CONFIRMED);
 
         let mut update = Self::builder();
         if let Some(timeout) = form.timeout {
