@@ -10,6 +10,8 @@
 //! - In XML they do not escape names. Here names are escaped, and no name ends a line.
 //! - Where none of an entry's labels has a name, they write the word `labels` and nothing else. Here
 //!   the field is left out.
+//! - Of a `connlabel.conf` they pass over names with characters such as an underscore, which are read
+//!   here, and read names of digits alone, which are passed over here.
 //! - A flow that ended before it began, by a clock that was set back, is to them close to 2^64 seconds
 //!   old. Here it is 0 seconds old.
 
