@@ -404,10 +404,5 @@ fn number<N: TryFrom<u64>>(text: &str) -> Option<N> {
         Some(digits) => (digits, 16),
         None => (text, 10),
     };
-    // The library's parsers take a plus sign.
-    if digits.starts_with('+') {
-        return None;
-    }
-    let wide = u64::from_str_radix(digits, radix).ok()?;
-    N::try_from(wide).ok()
+    crate::model::digits(digits, radix)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::nat::Nat;
 use super::{
     DccpInfo, Entry, EntryZone, Helper, Labels, NatRange, ProtoInfo, Protocol, Rare, SctpInfo,
     SeqAdjust, Status, Synproxy, TcpInfo, TcpState, Tuple,
@@ -140,8 +141,8 @@ impl EntryBuilder {
         self
     }
 
-    /// What the helper keeps of the flow, in a form of its own. Helpers in user space take it, the
-    /// kernel's own do not.
+    /// What the helper keeps of the flow, in a form of its own, at most 32 bytes. Helpers in user
+    /// space take it, the kernel's own do not.
     #[doc(alias = "CTA_HELP_INFO")]
     pub fn helper_info(mut self, info: impl Into<Vec<u8>>) -> Self {
         self.rare.helper_info = Some(info.into());
@@ -193,8 +194,9 @@ impl EntryBuilder {
     ///
     /// # Errors
     /// Says what cannot be sent: addresses of two families, a reply of another family or protocol,
-    /// no time-out or one that is not whole seconds, status bits that cannot be set, or tracker
-    /// state that does not belong to the protocol.
+    /// no time-out or one that is not whole seconds, status bits that cannot be set, tracker state that
+    /// does not belong to the protocol, ports to translate of a protocol without, or more of a helper's
+    /// information than the kernel keeps.
     pub fn build(self) -> Result<NewEntry> {
         let orig = self.orig?;
         let entry = Entry {
@@ -219,13 +221,6 @@ impl EntryBuilder {
 pub struct NewEntry {
     entry: Entry,
     pub(crate) nat: Nat,
-}
-
-/// Translation that is asked for. The kernel reports what came of it in the reply tuple.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Nat {
-    pub(crate) src: Option<NatRange>,
-    pub(crate) dst: Option<NatRange>,
 }
 
 impl NewEntry {
@@ -311,6 +306,9 @@ impl NewEntry {
                     "the helper whose information it is",
                 );
             }
+            if let Some(info) = &rare.helper_info {
+                super::helper::check_info(info)?;
+            }
             if let Some(master) = &rare.master {
                 master.check()?;
             }
@@ -361,6 +359,7 @@ impl TryFrom<&Entry> for NewEntry {
             reply_seq_adjust: rare.reply_seq_adjust,
             ..Rare::default()
         });
+        let (reply, nat) = Nat::again(entry);
         let again = Entry {
             zone: entry.zone,
             status: entry
@@ -373,9 +372,9 @@ impl TryFrom<&Entry> for NewEntry {
                 .synproxy
                 .filter(|proxy| (proxy.isn, proxy.its, proxy.tsoff) != (0, 0, 0)),
             rare: rare.filter(|rare| *rare != Rare::default()).map(Box::new),
-            ..Entry::new(entry.orig, entry.reply)
+            ..Entry::new(entry.orig, reply)
         };
-        Self::check(again, Nat::default())
+        Self::check(again, nat)
     }
 }
 
@@ -454,6 +453,27 @@ mod tests {
         let dccp = DccpInfo::new(DccpState::Open, DccpRole::Other(3));
         let call = Entry::dccp("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
         assert!(why(call.timeout(MINUTE).dccp_info(dccp)).contains("role"));
+        // The kernel would pass over these in silence.
+        let kept = |bytes| {
+            tcp()
+                .helper(Helper::FTP)
+                .helper_info(vec![1; bytes])
+                .timeout(MINUTE)
+        };
+        assert!(kept(32).build().is_ok());
+        assert!(why(kept(33)).contains("33 bytes"));
+        let (src, dst) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let keys = crate::model::GreKeys { src: 1, dst: 2 };
+        let address = NatRange::address(src);
+        for portless in [
+            Entry::gre(src, dst, keys).timeout(MINUTE),
+            Entry::other(Protocol::new(50), src, dst).timeout(MINUTE),
+        ] {
+            assert!(portless.clone().nat_src(address).build().is_ok());
+            let one = address.ports(1, 1).unwrap();
+            assert!(why(portless.clone().nat_src(one)).contains("translates none"));
+            assert!(why(portless.nat_dst(one)).contains("translates none"));
+        }
     }
 
     #[test]
@@ -499,5 +519,25 @@ mod tests {
         );
         entry.timeout = None;
         assert!(entry.to_new().unwrap_err().is_invalid_input());
+    }
+
+    /// The kernel takes a flow for translated where it changed the tuples itself.
+    #[test]
+    fn a_translated_entry_asks_for_its_translation_again() {
+        let line = "udp 17 60 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 \
+                    src=10.0.0.3 dst=10.0.0.4 sport=3 dport=4";
+        let mut entry: Entry = line.parse().unwrap();
+        let again = entry.to_new().unwrap();
+        assert_eq!(again.entry().reply, entry.reply);
+        assert_eq!((again.nat_src(), again.nat_dst()), (None, None));
+        let exactly =
+            |address: [u8; 4], port| NatRange::address(address.into()).ports(port, port).ok();
+        for status in [Status::SRC_NAT, Status::DST_NAT] {
+            entry.status = Some(status | Status::CONFIRMED);
+            let again = entry.to_new().unwrap();
+            assert_eq!(again.entry().reply, entry.orig.reply());
+            assert_eq!(again.nat_src(), exactly([10, 0, 0, 4], 4));
+            assert_eq!(again.nat_dst(), exactly([10, 0, 0, 3], 3));
+        }
     }
 }

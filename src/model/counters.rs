@@ -10,8 +10,12 @@ use super::Unknown;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Counters {
     /// Packets.
+    #[doc(alias = "CTA_COUNTERS_PACKETS")]
+    #[doc(alias = "CTA_COUNTERS32_PACKETS")]
     pub packets: u64,
     /// Bytes, of layer 3.
+    #[doc(alias = "CTA_COUNTERS_BYTES")]
+    #[doc(alias = "CTA_COUNTERS32_BYTES")]
     pub bytes: u64,
 }
 

@@ -316,6 +316,7 @@ impl Entry {
 
     /// The security context, by name.
     #[doc(alias = "CTA_SECCTX")]
+    #[doc(alias = "CTA_SECCTX_NAME")]
     #[must_use]
     pub fn security_context(&self) -> Option<&str> {
         self.rare.as_deref()?.secctx.as_deref()
@@ -347,6 +348,13 @@ impl Entry {
     /// What creation cannot set is left out: id, use count, counters, time stamps, security context and mark,
     /// unknown attributes, and status bits beyond [`Status::SETTABLE`]. So is the master, which may
     /// be gone, and the SYN proxy's part where it is all zero.
+    ///
+    /// Of a flow that is translated, by [`Status::SRC_NAT`] and [`Status::DST_NAT`], the new entry
+    /// starts untranslated and asks for exactly the addresses and ports of the reply, so that the kernel
+    /// makes the same tuples and translates packets by them. Where another entry has them by now,
+    /// creation fails with [`Error::is_exists`](crate::Error::is_exists); nothing else is chosen.
+    /// A line of conntrack(8) does not say what is translated: of an entry that was read from one the
+    /// reply is kept, and packets pass untranslated.
     ///
     /// # Errors
     /// For an entry without a time-out, and for states that the kernel does not take.

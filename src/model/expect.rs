@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::text::{Address, Word};
-use super::{Direction, Family, Helper, Layer4, Ports, Tuple, Unknown, Zone};
+use super::text::{Address, Layer4Text, Word};
+use super::{
+    Direction, Family, GreKeys, Helper, Icmp, Icmpv6, Layer4, Ports, Tuple, Unknown, Zone,
+};
 
 bitflags::bitflags! {
     /// How an expectation behaves (`NF_CT_EXPECT_*`).
@@ -91,7 +93,7 @@ impl ExpectMask {
     }
 }
 
-const fn ones(family: Family) -> IpAddr {
+pub(super) const fn ones(family: Family) -> IpAddr {
     match family {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::BROADCAST),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
@@ -100,6 +102,7 @@ const fn ones(family: Family) -> IpAddr {
 
 /// How the flow that is expected is translated back, where its master is translated.
 #[doc(alias = "CTA_EXPECT_NAT")]
+#[doc(alias = "CTA_EXPECT_NAT_TUPLE")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExpectNat {
     /// The direction of the master that what is expected goes in.
@@ -231,14 +234,18 @@ impl Expectation {
     }
 }
 
-/// Ports, or zeros, as conntrack(8) prints what has none.
-fn ports(tuple: &Tuple) -> Ports {
-    match tuple.layer4() {
-        Layer4::Gre(keys) => Ports {
-            src: keys.src,
-            dst: keys.dst,
-        },
-        layer4 => layer4.ports().unwrap_or(Ports { src: 0, dst: 0 }),
+/// The mask of what a protocol adds: of all but the source's number every bit is set.
+pub(super) fn mask_layer4(layer4: Layer4, port: u16) -> Layer4 {
+    let (src, dst) = (port, u16::MAX);
+    let (kind, code, id) = (u8::MAX, u8::MAX, port);
+    match layer4 {
+        Layer4::Gre(_) => Layer4::Gre(GreKeys { src, dst }),
+        Layer4::Icmp(_) => Layer4::Icmp(Icmp { kind, code, id }),
+        Layer4::Icmpv6(_) => Layer4::Icmpv6(Icmpv6 { kind, code, id }),
+        Layer4::Other(_) => layer4,
+        with_ports => {
+            Layer4::with_ports(with_ports.protocol(), Ports { src, dst }).unwrap_or(with_ports)
+        }
     }
 }
 
@@ -248,28 +255,25 @@ impl fmt::Display for Expectation {
         if let Some(timeout) = self.timeout {
             write!(f, "{timeout} ")?;
         }
-        let half = |f: &mut fmt::Formatter<'_>, tuple: &Tuple| {
-            let Ports { src, dst } = ports(tuple);
-            write!(f, "sport={src} dport={dst}")
-        };
+        let layer4 = self.tuple.layer4();
         write!(
             f,
-            "proto={} src={} dst={} ",
-            self.tuple.protocol().number(),
+            "proto={} src={} dst={}{}",
+            layer4.protocol().number(),
             Address(self.tuple.src()),
-            Address(self.tuple.dst())
+            Address(self.tuple.dst()),
+            Layer4Text(layer4)
         )?;
-        half(f, &self.tuple)?;
         let every = ones(self.tuple.family());
         if let Some(src) = self.mask.src {
             write!(f, " mask-src={} mask-dst={every}", Address(src))?;
         }
         if let Some(port) = self.mask.src_port {
-            write!(f, " sport={port} dport={}", u16::MAX)?;
+            write!(f, "{}", Layer4Text(mask_layer4(layer4, port)))?;
         }
         let (src, dst) = (Address(self.master.src()), Address(self.master.dst()));
-        write!(f, " master-src={src} master-dst={dst} ")?;
-        half(f, &self.master)?;
+        let ports = Layer4Text(self.master.layer4());
+        write!(f, " master-src={src} master-dst={dst}{ports}")?;
         if let Some(zone) = self.zone.filter(|zone| !zone.is_default()) {
             write!(f, " zone={zone}")?;
         }

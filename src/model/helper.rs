@@ -8,6 +8,22 @@ use crate::error::{Error, Result};
 /// `NF_CT_HELPER_NAME_LEN`, the closing zero aside.
 const MAX: usize = 15;
 
+/// What the kernel keeps of a helper's information (`struct nf_conn_help`); the rest it would drop
+/// without a word (`nfnl_cthelper_from_nlattr`).
+const MAX_INFO: usize = 32;
+
+pub(super) fn check_info(info: &[u8]) -> Result<()> {
+    if info.len() > MAX_INFO {
+        return Err(Error::invalid(
+            "a helper's information",
+            format!("{} bytes", info.len()),
+            "too long",
+            "at most 32 bytes, which is what the kernel keeps",
+        ));
+    }
+    Ok(())
+}
+
 /// A connection tracking helper by its name: 1 to 15 bytes. Those that the kernel brings have
 /// constants; any other name is one of a module or of a program in user space.
 ///

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -145,12 +144,13 @@ impl LabelChange {
     }
 }
 
-/// The names of labels, as a `connlabel.conf` gives them: a line each of number and name.
+/// The names of labels, as a `connlabel.conf` gives them: a line each of number and name, which may
+/// have spaces.
 ///
 /// ```
 /// use ctnetlink::LabelNames;
 ///
-/// let names = LabelNames::from_text("0 eth0-in\n1 eth0-out # the way out\n")?;
+/// let names = LabelNames::from_text("# ways\n0 eth0-in\n0x1 eth0-out\n")?;
 /// let labels = names.parse("eth0-out,7")?;
 /// assert_eq!(labels.to_string(), "1,7");
 /// assert_eq!(names.show(labels), "eth0-out,7");
@@ -163,65 +163,74 @@ impl LabelNames {
     /// Where iptables and conntrack(8) look.
     pub const PATH: &'static str = "/etc/xtables/connlabel.conf";
 
-    /// Reads a file. One that does not exist names nothing.
+    /// From the text of a file, each line of which must give a name, be empty, or begin with `#`.
+    /// [`LabelNames::load`] has the grammar, and skips other lines.
     ///
     /// # Errors
-    /// For a file that cannot be read, and for a line that is not number and name.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        match std::fs::read_to_string(path.as_ref()) {
-            Ok(text) => Self::from_text(&text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(Error::invalid(
-                "label names",
-                path.as_ref().display().to_string(),
-                error.to_string(),
-                "a readable connlabel.conf",
-            )),
-        }
+    /// For a line that is not number and name, a name or a number given twice, and a number over 127.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let mut first = None;
+        let names = Self::given_by(text, |error| {
+            first.get_or_insert(error);
+        });
+        first.map_or(Ok(names), Err)
     }
 
-    /// From the text of a file.
-    ///
-    /// # Errors
-    /// For a line that is not number and name, a name given twice, and a number over 127.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let mut names = BTreeMap::new();
+    /// The names that a text gives. Lines that give none are told, and left out.
+    pub(crate) fn given_by(text: &str, mut skipped: impl FnMut(Error)) -> Self {
+        let mut names = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
-            let content = line.split('#').next().unwrap_or_default();
-            let words: Vec<_> = content.split_whitespace().collect();
-            let refuse = |problem: &str| {
-                Error::invalid(
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            if let Err(problem) = names.read_line(line.trim()) {
+                skipped(Error::invalid(
                     "label names",
                     line,
                     format!("line {number}: {problem}"),
-                    "a number from 0 to 127 and a name",
-                )
-            };
-            match words[..] {
-                [] => {}
-                [bit, name] => {
-                    let bit: u8 = bit
-                        .parse()
-                        .ok()
-                        .filter(|bit| *bit < 128)
-                        .ok_or_else(|| refuse("not a label's number"))?;
-                    // A name of digits, or with a comma, could not be told from a list of labels.
-                    if name == "NONE"
-                        || name.contains(',')
-                        || name.bytes().all(|b| b.is_ascii_digit())
-                    {
-                        return Err(refuse("not a name"));
-                    }
-                    if names.values().any(|known| known == name)
-                        || names.insert(bit, name.to_owned()).is_some()
-                    {
-                        return Err(refuse("given twice"));
-                    }
-                }
-                _ => return Err(refuse("not two words")),
+                    Self::EXPECTED,
+                ));
             }
         }
-        Ok(Self(names))
+        names
+    }
+
+    /// The number as by strtoul(3) with base 0: octal after a 0.
+    fn read_line(&mut self, line: &str) -> std::result::Result<(), &'static str> {
+        let hex = line.strip_prefix("0x").or_else(|| line.strip_prefix("0X"));
+        let (radix, rest) = match hex {
+            Some(rest) => (16, rest),
+            None if line.starts_with('0') => (8, line),
+            None => (10, line),
+        };
+        let end = rest.find(|c: char| !c.is_digit(radix));
+        let (number, name) = rest.split_at(end.unwrap_or(rest.len()));
+        let number = super::digits(number, radix).ok_or("not a label's number")?;
+        self.insert(number, name.trim_start())
+    }
+
+    pub(super) const EXPECTED: &str = "a number from 0 to 127 and a name";
+
+    /// One more, or what is wrong with it.
+    pub(super) fn insert(
+        &mut self,
+        number: u8,
+        name: &str,
+    ) -> std::result::Result<(), &'static str> {
+        if number > 127 {
+            return Err("not a label's number");
+        }
+        // A name of digits, or with a comma, could not be told from a list of labels.
+        let ambiguous = name == "NONE" || name.bytes().all(|b| b.is_ascii_digit());
+        let odd = |c: char| matches!(c, ',' | '#') || c.is_control();
+        if ambiguous || name.contains(odd) || name.trim() != name {
+            return Err("not a name");
+        }
+        if self.0.contains_key(&number) || self.number(name).is_some() {
+            return Err("given twice");
+        }
+        self.0.insert(number, name.to_owned());
+        Ok(())
     }
 
     /// The name of a label.
@@ -247,7 +256,7 @@ impl LabelNames {
         }
         text.split(',').try_fold(Labels::EMPTY, |labels, word| {
             self.number(word)
-                .or_else(|| word.parse().ok().filter(|_| !word.starts_with('+')))
+                .or_else(|| super::digits(word, 10))
                 .and_then(|number| labels.with(number).ok())
                 .ok_or_else(|| {
                     Error::invalid(
@@ -303,13 +312,15 @@ mod tests {
     fn bad_files_say_the_line() {
         for (text, want) in [
             ("0 a\n128 b", "line 2: not a label's number"),
-            ("0", "line 1: not two words"),
-            ("0 a b", "not two words"),
+            ("0", "line 1: not a name"),
+            ("red", "line 1: not a label's number"),
+            ("-1 a", "not a label's number"),
             ("0 a\n0 b", "line 2: given twice"),
             ("0 a\n1 a", "line 2: given twice"),
             ("0 7", "not a name"),
             ("0 a,b", "not a name"),
             ("0 NONE", "not a name"),
+            ("0 a # b", "not a name"),
         ] {
             let error = LabelNames::from_text(text).unwrap_err();
             assert!(error.to_string().contains(want), "{error}");
@@ -318,5 +329,30 @@ mod tests {
             LabelNames::from_text("\n# nothing\n").unwrap(),
             LabelNames::default()
         );
+    }
+
+    /// What conntrack 1.4.7 shows with this file, all labels being set (2026-11-23), but for the name
+    /// of digits.
+    #[test]
+    fn a_file_gives_what_conntrack_reads_of_it() {
+        let file = "# c\n0 zero\n0x1 hex one\n010 oct\n3 a # b\n  4 lead\n0 again\n5 zero\n7foo\n\
+                    9\t tab  \n08 eight\n200 big\n12 12\n13 a,b\n #14 x\n15 \n16 sixteen";
+        let mut skipped = Vec::new();
+        let names = LabelNames::given_by(file, |error| skipped.push(error.to_string()));
+        assert_eq!(
+            names
+                .show(Labels::ALL)
+                .split(',')
+                .filter(|name| name.parse::<u8>().is_err())
+                .collect::<Vec<_>>(),
+            ["zero", "hex one", "lead", "foo", "oct", "tab", "sixteen"]
+        );
+        // As ever in octal, of `08` the 0 is the number.
+        let lines = [5, 7, 8, 11, 12, 13, 14, 15, 16];
+        assert_eq!(skipped.len(), lines.len(), "{skipped:?}");
+        for (error, line) in skipped.iter().zip(lines) {
+            assert!(error.contains(&format!("line {line}: ")), "{error}");
+        }
+        assert_eq!(names.parse("hex one,foo").unwrap().to_string(), "1,7");
     }
 }

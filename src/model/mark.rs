@@ -99,9 +99,8 @@ impl FromStr for Mark {
     fn from_str(text: &str) -> Result<Self> {
         let number = |part: &str| {
             match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
-                Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16).ok(),
-                None if !part.starts_with('+') => part.parse().ok(),
-                _ => None,
+                Some(hex) => super::digits(hex, 16),
+                None => super::digits(part, 10),
             }
             .ok_or_else(|| {
                 Error::invalid(

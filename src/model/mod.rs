@@ -5,6 +5,7 @@
 mod builder;
 mod counters;
 mod deleted;
+mod digits;
 mod entry;
 mod event;
 mod expect;
@@ -37,6 +38,7 @@ mod zone;
 pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
 pub use deleted::{Completeness, DeleteFailure, DeleteOptions, Deleted};
+pub(crate) use digits::digits;
 pub use entry::Entry;
 pub use event::{Event, EventGroups, Overrun};
 pub use expect::{ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation};
@@ -50,15 +52,15 @@ pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;
 pub use nat::NatRange;
 pub use new_expect::{ExpectationBuilder, NewExpectation};
+pub(crate) use policy::PolicyName;
 pub use policy::{
     DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, NewTimeoutPolicy,
     SctpTimeouts, TcpTimeouts, TimeoutDefaults, TimeoutPolicy, Timeouts, UdpLiteTimeouts,
     UdpTimeouts,
 };
-pub(crate) use policy::{PolicyName, unknown, unknown_number};
 pub use protocol::{Family, Protocol};
 pub use protoinfo::{DccpInfo, DccpRole, DccpState, ProtoInfo, SctpInfo, SctpState};
-pub(crate) use rare::Rare;
+pub(crate) use rare::{Rare, unknown, unknown_number};
 pub use rare::{SeqAdjust, Synproxy, Timestamps, Unknown};
 pub use settings::{EventsMode, Health};
 pub use stats::{CpuStats, ExpectCpuStats};

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::expect::{mask_layer4, ones};
 use super::{
-    Addresses, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Family, GreKeys, Helper, Icmp,
-    Icmpv6, Key, Layer4, Ports, Tuple,
+    Addresses, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Family, Helper, Icmp, Icmpv6, Key,
+    Layer4, Ports, Tuple,
 };
 use crate::error::{Error, Result};
 
@@ -127,10 +128,6 @@ impl NewExpectation {
     /// The mask as the kernel reads it: a tuple, whose destination counts in full.
     pub(crate) fn mask_tuple(&self) -> Tuple {
         let port = self.mask.src_port.unwrap_or(u16::MAX);
-        let ports = Ports {
-            src: port,
-            dst: u16::MAX,
-        };
         Tuple {
             addresses: match (self.mask.src, ones(self.tuple.family())) {
                 (Some(IpAddr::V4(src)), IpAddr::V4(dst)) => Addresses::V4 { src, dst },
@@ -139,19 +136,10 @@ impl NewExpectation {
                 (_, IpAddr::V6(all)) => Addresses::V6 { src: all, dst: all },
             },
             layer4: match self.tuple.layer4 {
-                Layer4::Tcp(_) => Layer4::Tcp(ports),
-                Layer4::Udp(_) => Layer4::Udp(ports),
-                Layer4::UdpLite(_) => Layer4::UdpLite(ports),
-                Layer4::Sctp(_) => Layer4::Sctp(ports),
-                Layer4::Dccp(_) => Layer4::Dccp(ports),
-                Layer4::Gre(_) => Layer4::Gre(GreKeys {
-                    src: port,
-                    dst: u16::MAX,
-                }),
                 // The kernel takes a type of ICMP only if there is an answer to it.
                 Layer4::Icmp(key) => Layer4::Icmp(Icmp { id: port, ..key }),
                 Layer4::Icmpv6(key) => Layer4::Icmpv6(Icmpv6 { id: port, ..key }),
-                Layer4::Other(protocol) => Layer4::Other(protocol),
+                layer4 => mask_layer4(layer4, port),
             },
         }
     }
@@ -195,13 +183,6 @@ impl NewExpectation {
         };
         (direction, tuple)
     }
-}
-
-fn ones(family: Family) -> IpAddr {
-    // `ExpectMask::exact` always has an address.
-    ExpectMask::exact(family)
-        .src
-        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::BROADCAST))
 }
 
 impl ExpectationBuilder {

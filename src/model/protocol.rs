@@ -25,6 +25,22 @@ impl Family {
             IpAddr::V6(_) => Self::Ipv6,
         }
     }
+
+    /// `NFPROTO_*`
+    pub(crate) const fn number(self) -> u16 {
+        match self {
+            Self::Ipv4 => 2,
+            Self::Ipv6 => 10,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u16) -> Option<Self> {
+        match number {
+            2 => Some(Self::Ipv4),
+            10 => Some(Self::Ipv6),
+            _ => None,
+        }
+    }
 }
 
 /// `ipv4` or `ipv6`, as conntrack(8) has them.
@@ -162,7 +178,7 @@ impl FromStr for Protocol {
         if let Some(named) = NAMED.into_iter().find(|p| p.name() == Some(text)) {
             return Ok(named);
         }
-        text.parse::<u8>().map(Self).map_err(|_| {
+        super::digits(text, 10).map(Self).ok_or_else(|| {
             Error::invalid(
                 "protocol",
                 text,

@@ -114,6 +114,19 @@ impl Unknown {
     }
 }
 
+/// An attribute that is not known, at the top level or within another, as it is kept.
+pub(crate) fn unknown(within: Option<u16>, kind: u16, value: &[u8]) -> Unknown {
+    Unknown {
+        path: within.into_iter().chain([kind]).collect(),
+        value: value.to_vec(),
+    }
+}
+
+/// The number of an attribute that is not known, in its own nest.
+pub(crate) fn unknown_number(unknown: &Unknown) -> u16 {
+    unknown.path.last().copied().unwrap_or_default()
+}
+
 /// What few entries have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Rare {

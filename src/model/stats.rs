@@ -36,26 +36,26 @@ counts! {
     /// start again at zero after the last; what a kernel no longer counts is `None`.
     #[doc(alias = "IPCTNL_MSG_CT_GET_STATS_CPU")]
     CpuStats {
-        /// Look-ups that were made. Recent kernels do not count them.
+        /// Look-ups that were made. Not counted since Linux 5.10 at the latest.
         #[doc(alias = "CTA_STATS_SEARCHED")]
         searched,
         /// Look-ups that found an entry, of an expectation for example.
         #[doc(alias = "CTA_STATS_FOUND")]
         found,
-        /// Entries that were made, whether or not they came into the table. Recent kernels do not
-        /// count them.
+        /// Entries that were made, whether or not they came into the table. Not counted
+        /// since Linux 5.10 at the latest.
         #[doc(alias = "CTA_STATS_NEW")]
         new,
         /// Packets that belong to no flow and cannot begin one.
         #[doc(alias = "CTA_STATS_INVALID")]
         invalid,
-        /// Packets that were left alone. Recent kernels do not count them.
+        /// Packets that were left alone. Not counted since Linux 5.10 at the latest.
         #[doc(alias = "CTA_STATS_IGNORE")]
         ignore,
-        /// Entries that were removed. Recent kernels do not count them.
+        /// Entries that were removed. Not counted since Linux 5.10 at the latest.
         #[doc(alias = "CTA_STATS_DELETE")]
         delete,
-        /// Entries that were put on the list of the dying. Recent kernels do not count them.
+        /// Entries that were put on the list of the dying. Not counted since Linux 5.10 at the latest.
         #[doc(alias = "CTA_STATS_DELETE_LIST")]
         delete_list,
         /// Entries that were put into the table.

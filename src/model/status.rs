@@ -98,9 +98,7 @@ impl FromStr for Status {
         for word in text.split(',') {
             let bits = Self::from_name(word).or_else(|| {
                 let digits = word.strip_prefix("0x")?;
-                u32::from_str_radix(digits, 16)
-                    .ok()
-                    .map(Self::from_bits_retain)
+                super::digits(digits, 16).map(Self::from_bits_retain)
             });
             status |= bits.ok_or_else(|| {
                 Error::invalid(

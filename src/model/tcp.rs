@@ -61,7 +61,7 @@ macro_rules! open_states {
             fn from_str(text: &str) -> crate::error::Result<Self> {
                 match text {
                     $($text => Ok(Self($value)),)*
-                    _ => text.strip_prefix("STATE_").and_then(|n| n.parse().ok()).map(Self).ok_or_else(|| {
+                    _ => text.strip_prefix("STATE_").and_then(|n| crate::model::digits(n, 10)).map(Self).ok_or_else(|| {
                         crate::error::Error::invalid($what, text, "no such state", concat!($($text, " "),*, "or STATE_number"))
                     }),
                 }
@@ -206,6 +206,7 @@ pub struct TcpInfo {
     #[doc(alias = "CTA_PROTOINFO_TCP_WSCALE_REPLY")]
     pub reply_window_scale: Option<u8>,
     /// Flags of the original direction.
+    #[doc(alias = "CTA_PROTOINFO_TCP_FLAGS_ORIGINAL")]
     pub orig_flags: Option<TcpFlagChange>,
     /// Flags of the reply direction.
     #[doc(alias = "CTA_PROTOINFO_TCP_FLAGS_REPLY")]

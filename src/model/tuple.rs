@@ -39,6 +39,17 @@ pub(crate) enum Addresses {
     V6 { src: Ipv6Addr, dst: Ipv6Addr },
 }
 
+impl Addresses {
+    /// `None` for addresses of two families.
+    pub(crate) const fn new(src: IpAddr, dst: IpAddr) -> Option<Self> {
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Some(Self::V4 { src, dst }),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => Some(Self::V6 { src, dst }),
+            _ => None,
+        }
+    }
+}
+
 /// The protocol of a tuple, and what it adds to the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -168,6 +179,18 @@ icmp_key!(
 );
 
 impl Layer4 {
+    /// `None` for a protocol that has no ports.
+    pub(crate) const fn with_ports(protocol: Protocol, ports: Ports) -> Option<Self> {
+        Some(match protocol {
+            Protocol::TCP => Self::Tcp(ports),
+            Protocol::UDP => Self::Udp(ports),
+            Protocol::UDPLITE => Self::UdpLite(ports),
+            Protocol::SCTP => Self::Sctp(ports),
+            Protocol::DCCP => Self::Dccp(ports),
+            _ => return None,
+        })
+    }
+
     /// The protocol's number.
     #[must_use]
     pub const fn protocol(self) -> Protocol {
@@ -228,18 +251,14 @@ impl Tuple {
     /// For addresses of two families, ICMP between IPv6 addresses or `ICMPv6` between IPv4 ones, and
     /// [`Layer4::Other`] with a protocol that has a variant of its own.
     pub fn new(src: IpAddr, dst: IpAddr, layer4: Layer4) -> Result<Self> {
-        let addresses = match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => Addresses::V4 { src, dst },
-            (IpAddr::V6(src), IpAddr::V6(dst)) => Addresses::V6 { src, dst },
-            _ => {
-                return Err(Error::invalid(
-                    "tuple",
-                    format!("{src} to {dst}"),
-                    "the addresses are of two families",
-                    "two IPv4 or two IPv6 addresses",
-                ));
-            }
-        };
+        let addresses = Addresses::new(src, dst).ok_or_else(|| {
+            Error::invalid(
+                "tuple",
+                format!("{src} to {dst}"),
+                "the addresses are of two families",
+                "two IPv4 or two IPv6 addresses",
+            )
+        })?;
         let refuse = |problem: &'static str, expected: &'static str| {
             Err(Error::invalid(
                 "tuple",

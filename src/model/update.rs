@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DccpInfo, LabelChange, Mark, NewEntry, ProtoInfo, SctpInfo, Status, TcpInfo, TcpState,
+    DccpInfo, LabelChange, Mark, NewEntry, ProtoInfo, SctpInfo, SeqAdjust, Status, Synproxy,
+    TcpInfo, TcpState,
 };
 use crate::error::{Error, Result};
 
@@ -27,6 +28,10 @@ pub struct Update {
     pub(crate) set: Status,
     pub(crate) proto_info: Option<ProtoInfo>,
     pub(crate) labels: Option<LabelChange>,
+    pub(crate) orig_seq_adjust: Option<SeqAdjust>,
+    pub(crate) reply_seq_adjust: Option<SeqAdjust>,
+    pub(crate) synproxy: Option<Synproxy>,
+    pub(crate) remove_helper: bool,
 }
 
 impl Update {
@@ -45,6 +50,10 @@ impl Update {
             set: entry.status.unwrap_or_default() - Status::CONFIRMED,
             proto_info: entry.proto_info,
             labels: entry.labels().map(LabelChange::replace),
+            orig_seq_adjust: None,
+            reply_seq_adjust: None,
+            synproxy: None,
+            remove_helper: false,
         }
     }
 
@@ -69,6 +78,10 @@ pub struct UpdateBuilder {
     set: Status,
     proto_info: Option<ProtoInfo>,
     labels: Option<LabelChange>,
+    orig_seq_adjust: Option<SeqAdjust>,
+    reply_seq_adjust: Option<SeqAdjust>,
+    synproxy: Option<Synproxy>,
+    remove_helper: bool,
 }
 
 impl UpdateBuilder {
@@ -149,6 +162,43 @@ impl UpdateBuilder {
         self
     }
 
+    /// How sequence numbers of the original direction are adjusted, which turns the adjustment on for
+    /// both ([`Status::SEQ_ADJUST`]).
+    ///
+    /// There is room for it in entries that were created over netlink, and in translated ones with a
+    /// helper; for others the kernel passes over it in silence (`ctnetlink_change_seq_adj`).
+    #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
+    pub fn orig_seq_adjust(mut self, adjust: SeqAdjust) -> Self {
+        self.orig_seq_adjust = Some(adjust);
+        self
+    }
+
+    /// How sequence numbers of the reply direction are adjusted, as
+    /// [`UpdateBuilder::orig_seq_adjust`] says.
+    #[doc(alias = "CTA_SEQ_ADJ_REPLY")]
+    pub fn reply_seq_adjust(mut self, adjust: SeqAdjust) -> Self {
+        self.reply_seq_adjust = Some(adjust);
+        self
+    }
+
+    /// What the SYN proxy remembers. An entry that has no room for it, which is one without
+    /// [`Entry::synproxy`](super::Entry::synproxy), is left unchanged, with
+    /// [`Error::is_unsupported`](crate::Error::is_unsupported).
+    #[doc(alias = "CTA_SYNPROXY")]
+    pub fn synproxy(mut self, synproxy: Synproxy) -> Self {
+        self.synproxy = Some(synproxy);
+        self
+    }
+
+    /// Takes the helper off the entry, and with it all that it expects; of an entry without one
+    /// nothing changes. The kernel attaches no helper to an entry that is there, and of one that has a
+    /// master it refuses any change of it (`EBUSY`).
+    #[doc(alias = "CTA_HELP")]
+    pub fn remove_helper(mut self) -> Self {
+        self.remove_helper = true;
+        self
+    }
+
     /// The update, ready to be sent.
     ///
     /// # Errors
@@ -161,6 +211,10 @@ impl UpdateBuilder {
             set: self.set,
             proto_info: self.proto_info,
             labels: self.labels,
+            orig_seq_adjust: self.orig_seq_adjust,
+            reply_seq_adjust: self.reply_seq_adjust,
+            synproxy: self.synproxy,
+            remove_helper: self.remove_helper,
         };
         if let Some(info) = &update.proto_info {
             info.check()?;
@@ -170,6 +224,10 @@ impl UpdateBuilder {
             && update.set.is_empty()
             && update.proto_info.is_none()
             && update.labels.is_none()
+            && update.orig_seq_adjust.is_none()
+            && update.reply_seq_adjust.is_none()
+            && update.synproxy.is_none()
+            && !update.remove_helper
         {
             return Err(Error::invalid(
                 "update",

@@ -5,6 +5,7 @@ mod count;
 mod delete;
 mod events;
 mod expect;
+mod labels;
 mod policy;
 mod probe;
 mod settings;

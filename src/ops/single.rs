@@ -252,8 +252,16 @@ pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()
 }
 
 /// The kernel ignores tracker state of another protocol, and window scales without their flags;
-/// those would be changes lost silently.
+/// those would be changes lost silently. So would what the SYN proxy remembers be, in an entry without
+/// room for it (`ctnetlink_change_synproxy`); the kernel reports it of any that has some.
 pub(super) fn check_effective(found: &Entry, update: &Update) -> Result<()> {
+    if update.synproxy.is_some() && found.synproxy().is_none() {
+        return Err(Error::unsupported(
+            Operation::Update,
+            "the entry has no room for what the SYN proxy remembers",
+            "entries have it that a SYN proxy saw, or that were created over netlink",
+        ));
+    }
     match &update.proto_info {
         Some(ProtoInfo::Tcp(info)) if found.protocol() == Protocol::TCP => {
             info.check_window_scales(found.tcp_info())

@@ -1,12 +1,13 @@
 //! Entries as requests speak of them.
 
 use super::attr::{
-    CTA_ID, CTA_LABELS, CTA_LABELS_MASK, CTA_MARK, CTA_MARK_MASK, CTA_NAT_DST, CTA_NAT_SRC,
-    CTA_STATUS, CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ZONE,
+    CTA_HELP, CTA_HELP_NAME, CTA_ID, CTA_LABELS, CTA_LABELS_MASK, CTA_MARK, CTA_MARK_MASK,
+    CTA_NAT_DST, CTA_NAT_SRC, CTA_STATUS, CTA_SYNPROXY, CTA_TIMEOUT, CTA_TUPLE_ORIG,
+    CTA_TUPLE_REPLY, CTA_ZONE,
 };
 use super::writer::Writer;
 use super::{protoinfo, rare, tuple};
-use crate::model::{Direction, EntryZone, Key, LabelChange, NewEntry, Status, Update, Zone};
+use crate::model::{Direction, EntryZone, Key, LabelChange, NewEntry, Rare, Status, Update, Zone};
 
 /// `CTA_ZONE`, left out for zone 0: a kernel without zones refuses the attribute.
 pub(super) fn encode_zone(w: &mut Writer<'_>, zone: EntryZone) {
@@ -101,5 +102,20 @@ pub(super) fn encode_update(w: &mut Writer<'_>, update: &Update, status: Option<
     }
     if let Some(info) = &update.proto_info {
         protoinfo::encode(w, info);
+    }
+    rare::encode_seq_adjust(
+        w,
+        &Rare {
+            orig_seq_adjust: update.orig_seq_adjust,
+            reply_seq_adjust: update.reply_seq_adjust,
+            ..Rare::default()
+        },
+    );
+    if let Some(proxy) = update.synproxy {
+        rare::encode_synproxy(w, CTA_SYNPROXY, proxy);
+    }
+    if update.remove_helper {
+        // No name (`ctnetlink_change_helper`).
+        w.nest(CTA_HELP, |w| w.text(CTA_HELP_NAME, ""));
     }
 }

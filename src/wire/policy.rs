@@ -12,7 +12,6 @@ use super::attr::{
 use super::entry_ref::{BODY, attributes};
 use super::path::{Path, Root, timeout_data};
 use super::reader::{Attr, Attrs};
-use super::request::family;
 use super::writer::{Datagram, Writer};
 use crate::error::Result;
 use crate::model::{
@@ -55,7 +54,7 @@ pub(crate) fn policy_get(datagram: &mut Datagram, name: &PolicyName) -> Result<(
 pub(crate) fn policy_create(datagram: &mut Datagram, new: &NewTimeoutPolicy) -> Result<()> {
     message(datagram, NEW, NLM_F_CREATE | NLM_F_EXCL, |w| {
         w.text(CTA_TIMEOUT_NAME, new.name());
-        encode_kind(w, number(new.family()), new.protocol());
+        encode_kind(w, new.family().number(), new.protocol());
         encode_states(w, new.timeouts());
     })
 }
@@ -90,14 +89,9 @@ pub(crate) fn defaults_set(datagram: &mut Datagram, timeouts: &Timeouts) -> Resu
     })
 }
 
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`
-fn number(of: Family) -> u16 {
-    u8::from(family(of)).into()
-}
-
 /// The kernel insists on a family for defaults, and makes no use of it.
 fn any_family() -> u16 {
-    number(Family::Ipv4)
+    Family::Ipv4.number()
 }
 
 pub(super) fn encode_kind(w: &mut Writer<'_>, family: u16, protocol: Protocol) {

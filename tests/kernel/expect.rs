@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ctnetlink::{
     Conntrack, Direction, Entry, EntryZone, Event, EventGroups, ExpectFlags, ExpectKey, ExpectMask,
-    ExpectNat, Expectation, ExpectationBuilder, Family, Filter, Helper, Key, NatRange, NewEntry,
-    NewExpectation, Protocol, TcpState, Tuple, Zone,
+    ExpectNat, Expectation, ExpectationBuilder, Family, Filter, GreKeys, Helper, Icmp, Icmpv6, Key,
+    NatRange, NewEntry, NewExpectation, Protocol, TcpState, Tuple, Zone,
 };
 
 use crate::capabilities::Capability;
@@ -458,8 +458,18 @@ fn conntrack_prints_the_same_line() {
         .build()
         .unwrap();
     ct.create(&master).unwrap();
+    let ping6 = Entry::tcp(v6(40_001), v6_peer(21)).helper(Helper::FTP);
+    let ping6 = ping6.timeout(LONG).build().unwrap();
     ct.create(&six).unwrap();
-    let masters: Vec<_> = (1..=2)
+    ct.create(&ping6).unwrap();
+    let (server, client) = (v4_peer(0).ip(), v4(0).ip());
+    let keys = GreKeys { src: 5, dst: 6 };
+    let (server6, client6) = (
+        "2001:db8::2".parse().unwrap(),
+        "2001:db8::1".parse().unwrap(),
+    );
+    let echo6 = Icmpv6::echo_request(9);
+    let masters: Vec<_> = (1..=5)
         .map(|n| {
             let master = Entry::tcp(v4(n), v4_peer(21)).helper(Helper::FTP);
             master.timeout(LONG).build().unwrap()
@@ -472,6 +482,23 @@ fn conntrack_prints_the_same_line() {
         NewExpectation::builder(&six, Tuple::tcp(v6_peer(0), v6(20_002)).unwrap()),
         NewExpectation::builder(&masters[1], Tuple::udp(v4_peer(5), v4(20_003)).unwrap())
             .mask(ExpectMask::exact(Family::Ipv4)),
+        // What has no ports.
+        NewExpectation::builder(&masters[2], Tuple::gre(server, client, keys).unwrap())
+            .mask(ExpectMask::exact(Family::Ipv4)),
+        NewExpectation::builder(
+            &masters[3],
+            Tuple::other(Protocol::new(50), server, client).unwrap(),
+        ),
+        NewExpectation::builder(
+            &masters[4],
+            Tuple::icmp(
+                [10, 0, 0, 2].into(),
+                [10, 0, 0, 1].into(),
+                Icmp::echo_request(7),
+            ),
+        ),
+        NewExpectation::builder(&ping6, Tuple::icmpv6(server6, client6, echo6))
+            .mask(ExpectMask::exact(Family::Ipv6)),
     ];
     for new in expectations {
         ct.expectations()
@@ -494,6 +521,6 @@ fn conntrack_prints_the_same_line() {
     let ours: Vec<String> = all(&ct).iter().map(ToString::to_string).collect();
     let mut theirs = run("conntrack", &["-L", "expect"]);
     theirs.push_str(&run("conntrack", &["-L", "expect", "-f", "ipv6"]));
-    assert_eq!(ours.len(), 4);
+    assert_eq!(ours.len(), 8);
     assert_eq!(sorted(&ours.join("\n")), sorted(&theirs));
 }

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use ctnetlink::{
-    Conntrack, Entry, Filter, Helper, LabelChange, Labels, NatRange, SeqAdjust, Status, Synproxy,
-    TcpState, Update, Zone,
+    Conntrack, Entry, Filter, GreKeys, Helper, Icmp, LabelChange, Labels, NatRange, NewExpectation,
+    Protocol, SeqAdjust, Status, Synproxy, TcpState, Tuple, Update, UpdateBuilder, Zone,
 };
 
 use crate::capabilities::Capability;
@@ -156,6 +156,35 @@ fn translation_is_chosen_from_the_range() {
     assert!(udp(2).nat_src(to).build().unwrap_err().is_invalid_input());
 }
 
+/// Of one address and one port there is nothing to choose; without a port the kernel may.
+#[test]
+fn a_translation_that_is_taken_is_refused() {
+    let ct = open();
+    let to = NatRange::address("203.0.113.9".parse().unwrap());
+    let one = to.ports(2000, 2000).unwrap();
+    for (first, second) in [
+        (udp(1).nat_src(one), udp(2).nat_src(one)),
+        (
+            udp(3).nat_dst(one),
+            udp(4)
+                .nat_src(NatRange::address(v4(0).ip()).ports(3, 3).unwrap())
+                .nat_dst(one),
+        ),
+    ] {
+        ct.create(&first.build().unwrap()).unwrap();
+        let error = ct.create(&second.build().unwrap()).unwrap_err();
+        assert!(error.is_exists(), "{error}");
+    }
+    let some = Entry::udp(v4_peer(1), v4(53)).nat_src(to).timeout(LONG);
+    let other = Entry::udp("10.0.0.3:1".parse().unwrap(), v4(53)).nat_src(to);
+    let (some, other) = (some.build().unwrap(), other.timeout(LONG).build().unwrap());
+    ct.create(&some).unwrap();
+    ct.create(&other).unwrap();
+    let port = |new| ct.get(new).unwrap().reply().dst_port().unwrap();
+    assert_eq!(port(&some), 1);
+    assert_ne!(port(&other), 1);
+}
+
 #[test]
 fn a_master_is_named_and_must_be_there() {
     let ct = open();
@@ -222,6 +251,100 @@ fn the_syn_proxys_state_is_read() {
     assert_eq!(found.synproxy(), kept.then_some(proxy), "{found}");
 }
 
+/// What an update says of sequence numbers, the SYN proxy and the helper, and of nothing else.
+#[test]
+fn what_few_entries_have_is_changed() {
+    let ct = open();
+    let adjust = |correction_pos| SeqAdjust {
+        correction_pos,
+        offset_before: -1,
+        offset_after: 2,
+    };
+    let flow = ftp().helper(Helper::FTP).mark(9).build().unwrap();
+    let other = Entry::tcp(v4(40_001), v4_peer(21)).helper(Helper::FTP);
+    let bystander = other.timeout(LONG).build().unwrap();
+    for new in [&flow, &bystander] {
+        ct.create(new).unwrap();
+        let data = Tuple::tcp(v4_peer(0), v4(new.entry().orig().src_port().unwrap())).unwrap();
+        let expected = NewExpectation::builder(new, data).timeout(LONG);
+        ct.expectations()
+            .create(&expected.build().unwrap())
+            .unwrap();
+    }
+    let before = ct.get(&bystander).unwrap();
+    let change = |update: UpdateBuilder| {
+        ct.update(&flow, &update.build().unwrap()).unwrap();
+        ct.get(&flow).unwrap()
+    };
+
+    let found = change(Update::builder().orig_seq_adjust(adjust(1)));
+    assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    assert!(found.status().unwrap().contains(Status::SEQ_ADJUST));
+    let found = change(Update::builder().reply_seq_adjust(adjust(2)));
+    assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    assert_eq!(found.reply_seq_adjust(), Some(adjust(2)));
+
+    let proxy = Synproxy {
+        isn: 1,
+        its: 2,
+        tsoff: 3,
+    };
+    let update = Update::builder().synproxy(proxy);
+    if Capability::Synproxy.is_there() {
+        assert_eq!(change(update).synproxy(), Some(proxy));
+    } else {
+        let error = ct.update(&flow, &update.build().unwrap()).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+    }
+
+    for _ in 0..2 {
+        let found = change(Update::builder().remove_helper());
+        assert_eq!((found.helper(), found.mark()), (None, Some(9)));
+        assert_eq!(found.orig_seq_adjust(), Some(adjust(1)));
+    }
+    // What it expected is gone, too; the bystander has kept all of it.
+    let left: Vec<_> = ct
+        .expectations()
+        .list()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].master(), bystander.entry().orig());
+    let after = ct.get(&bystander).unwrap();
+    assert_eq!(
+        (after.id(), after.helper(), after.status(), after.synproxy()),
+        (
+            before.id(),
+            before.helper(),
+            before.status(),
+            before.synproxy()
+        )
+    );
+    assert_eq!(after.orig_seq_adjust(), None);
+}
+
+/// Of a flow that was expected the helper stays, whatever is said of it.
+#[test]
+fn the_helper_of_an_expected_flow_cannot_be_removed() {
+    let ct = open();
+    let control = ftp().build().unwrap();
+    ct.create(&control).unwrap();
+    let data = Entry::tcp(v4_peer(20), v4(1024))
+        .helper(Helper::FTP)
+        .master(*control.entry().orig());
+    let data = data.timeout(LONG).build().unwrap();
+    ct.create(&data).unwrap();
+    let update = Update::builder().remove_helper().build().unwrap();
+    let error = ct.update(&data, &update).unwrap_err();
+    assert_eq!(
+        error.errno().map(ctnetlink::Errno::raw),
+        Some(16),
+        "{error}"
+    );
+    assert_eq!(ct.get(&data).unwrap().helper(), Some(Helper::FTP));
+}
+
 /// Everything that can be made again is made again, in a namespace of its own.
 #[test]
 fn a_listed_entry_is_restored_whole() {
@@ -236,23 +359,51 @@ fn a_listed_entry_is_restored_whole() {
     let ct = open();
     reserve_labels();
     let to = NatRange::address("203.0.113.9".parse().unwrap());
+    let ports = to.ports(2000, 2009).unwrap();
+    let (src, dst) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let ping = |id| Entry::icmp(src, dst, Icmp::echo_request(id)).timeout(LONG);
+    let keys = GreKeys { src: 7, dst: 9 };
+    let translated_keys = Tuple::gre(dst.into(), src.into(), GreKeys { src: 8, dst: 7 });
     for flow in [
         ftp().helper(Helper::FTP).labels(labels(&[1, 77])).mark(9),
         udp(1)
             .nat_src(to)
             .zone(Zone::new(8))
             .status(Status::ASSURED),
+        udp(2).nat_src(ports),
+        udp(3).nat_dst(ports),
+        udp(4).nat_dst(ports).nat_src(ports),
+        // The port alone.
+        udp(5).nat_src(NatRange::address(v4(0).ip()).ports(1_000, 1_000).unwrap()),
+        Entry::udp(v6(1), v6_peer(53))
+            .nat_dst(NatRange::address("2001:db8::99".parse().unwrap()))
+            .timeout(LONG),
+        ping(1).nat_src(ports),
+        ping(2).nat_dst(ports),
+        ping(3).nat_src(to),
+        Entry::gre(src.into(), dst.into(), keys)
+            .reply(translated_keys.unwrap())
+            .nat_src(to)
+            .timeout(LONG),
+        Entry::other(Protocol::new(50), src.into(), dst.into())
+            .nat_src(to)
+            .nat_dst(to)
+            .timeout(LONG),
     ] {
         ct.create(&flow.build().unwrap()).unwrap();
     }
     let saved = listed(&ct, &Filter::new());
+    let translated = Status::SRC_NAT | Status::DST_NAT;
+    let is_translated = |entry: &&Entry| !(entry.status().unwrap() & translated).is_empty();
+    assert_eq!(saved.iter().filter(is_translated).count(), 11);
     let restored = std::thread::scope(|scope| scope.spawn(|| restore(&saved)).join().unwrap());
     let known = |entries: &[Entry]| {
         let mut known: Vec<_> = entries
             .iter()
             .map(|entry| {
                 let (tuples, zone) = ((*entry.orig(), *entry.reply()), entry.zone());
-                let rest = (entry.labels(), entry.helper(), entry.mark());
+                let status = entry.status().unwrap();
+                let rest = (status, entry.labels(), entry.helper(), entry.mark());
                 format!("{tuples:?} {zone:?} {rest:?} {:?}", entry.tcp_info())
             })
             .collect();

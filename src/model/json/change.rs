@@ -11,8 +11,8 @@ use super::protoinfo::ProtoInfoForm;
 use super::scalar::{AddressSpan, LabelMask, PortSpan};
 use crate::error::Error;
 use crate::model::{
-    DccpInfo, LabelChange, LabelNames, Labels, Mark, NatRange, ProtoInfo, SctpInfo, Status,
-    TcpInfo, Update,
+    DccpInfo, LabelChange, LabelNames, Labels, Mark, NatRange, ProtoInfo, SctpInfo, SeqAdjust,
+    Status, Synproxy, TcpInfo, Update,
 };
 
 form!(UpdateForm {
@@ -23,6 +23,10 @@ form!(UpdateForm {
     "sctp" => sctp: SctpInfo,
     "dccp" => dccp: DccpInfo,
     "labels" => labels: LabelChange,
+    "orig_seq_adjust" => orig_seq_adjust: SeqAdjust,
+    "reply_seq_adjust" => reply_seq_adjust: SeqAdjust,
+    "synproxy" => synproxy: Synproxy,
+    "remove_helper" => remove_helper: bool,
 });
 
 impl Formed for Update {
@@ -39,14 +43,16 @@ impl Formed for Update {
             sctp: info.sctp,
             dccp: info.dccp,
             labels: self.labels,
+            orig_seq_adjust: self.orig_seq_adjust,
+            reply_seq_adjust: self.reply_seq_adjust,
+            synproxy: self.synproxy,
+            remove_helper: Some(self.remove_helper).filter(|remove| *remove),
         }
     }
 
     /// By way of the builder.
     fn of<E: de::Error>(form: UpdateForm, _: Side) -> Result<Self, E> {
-        const CAN_BE_SET: Status = Status::SEEN_REPLY
-            .union(Status::ASSURED)
-            .union(Status::FIXED_TIMEOUT);
+        const CAN_BE_SET: Status = Status::SETTABLE.difference(Status::CONFIRMED);
 
         let mut update = Self::builder();
         if let Some(timeout) = form.timeout {
@@ -87,6 +93,18 @@ impl Formed for Update {
         }
         if let Some(labels) = form.labels {
             update = update.labels(labels);
+        }
+        if let Some(adjust) = form.orig_seq_adjust {
+            update = update.orig_seq_adjust(adjust);
+        }
+        if let Some(adjust) = form.reply_seq_adjust {
+            update = update.reply_seq_adjust(adjust);
+        }
+        if let Some(synproxy) = form.synproxy {
+            update = update.synproxy(synproxy);
+        }
+        if form.remove_helper == Some(true) {
+            update = update.remove_helper();
         }
         update.build().map_err(E::custom)
     }
@@ -160,20 +178,15 @@ impl Part for LabelNames {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<LabelNames, M::Error> {
-                let mut file = String::new();
+                let mut names = LabelNames::default();
                 while let Some((number, name)) = map.next_entry::<u8, String>()? {
-                    // What a file could not hold would be read as something else below.
-                    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '#') {
-                        return Err(de::Error::custom(Error::invalid(
-                            "label name",
-                            name,
-                            "not a name",
-                            "one word without #",
-                        )));
-                    }
-                    file.extend([&*number.to_string(), " ", &name, "\n"]);
+                    names.insert(number, &name).map_err(|problem| {
+                        let input = format!("{number} {name}");
+                        let expected = LabelNames::EXPECTED;
+                        de::Error::custom(Error::invalid("label names", input, problem, expected))
+                    })?;
                 }
-                LabelNames::from_text(&file).map_err(de::Error::custom)
+                Ok(names)
             }
         }
 

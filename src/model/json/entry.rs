@@ -7,7 +7,7 @@ use super::protoinfo::ProtoInfoForm;
 use super::scalar::Hex;
 use super::tuple::{EntryZoneForm, TupleForm, check_family, entry_zone};
 use crate::error::Error;
-use crate::model::builder::Nat;
+use crate::model::nat::Nat;
 use crate::model::{
     Counters, DccpInfo, Direction, Entry, Family, Helper, Key, Labels, NatRange, NewEntry,
     Protocol, Rare, SctpInfo, SeqAdjust, Status, Synproxy, TcpInfo, Timestamps, Tuple, Unknown,
@@ -263,36 +263,31 @@ impl Formed for NewEntry {
             src: form.nat_src,
             dst: form.nat_dst,
         };
-        let entry = EntryForm {
-            family: None,
-            protocol: form.protocol,
-            orig: Some(TupleForm::inside(&orig, orig.protocol())),
-            reply: Some(TupleForm::inside(&reply, orig.protocol())),
-            zone: form.zone,
-            zone_direction: form.zone_direction,
-            status: form.status,
-            timeout: form.timeout,
-            mark: form.mark,
-            id: None,
-            use_count: None,
+        let info = ProtoInfoForm {
             tcp: form.tcp,
             sctp: form.sctp,
             dccp: form.dccp,
-            orig_counters: None,
-            reply_counters: None,
+        };
+        let rare = Rare {
             labels: form.labels,
-            timestamps: None,
             helper: form.helper,
-            helper_info: form.helper_info,
+            helper_info: form.helper_info.map(|Hex(info)| info),
             master: form.master,
             orig_seq_adjust: form.orig_seq_adjust,
             reply_seq_adjust: form.reply_seq_adjust,
-            synproxy: form.synproxy,
-            secctx: None,
-            secmark: None,
-            unknown: None,
+            ..Rare::default()
         };
-        Self::check(Entry::of(entry, side)?, nat).map_err(E::custom)
+        let entry = Entry {
+            zone: entry_zone(form.zone, form.zone_direction, side)?,
+            status: form.status,
+            timeout: form.timeout,
+            mark: form.mark,
+            proto_info: info.info()?,
+            synproxy: form.synproxy,
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+            ..Entry::new(orig, reply)
+        };
+        Self::check(entry, nat).map_err(E::custom)
     }
 }
 

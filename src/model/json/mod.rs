@@ -9,6 +9,7 @@
 //! does: absent fields are left out, and some fields are a number or a string.
 
 mod change;
+mod deleted;
 mod entry;
 mod expect;
 pub(crate) mod form;
@@ -22,13 +23,13 @@ mod tests;
 mod tuple;
 
 use super::{
-    Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryZone, Event,
-    EventGroups, EventsMode, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask, ExpectNat,
-    Expectation, Family, Features, GreKeys, Health, Helper, Icmp, Icmpv6, KernelSupport, Key,
-    LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation,
-    NewTimeoutPolicy, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status,
-    Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, TimeoutDefaults, TimeoutPolicy, Timeouts,
-    Timestamps, Trial, Tuple, Unknown, Update, Zone,
+    Completeness, Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, DeleteOptions,
+    Direction, Entry, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
+    ExpectKey, ExpectMask, ExpectNat, Expectation, Family, Features, GreKeys, Health, Helper, Icmp,
+    Icmpv6, KernelSupport, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry,
+    NewExpectation, NewTimeoutPolicy, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState,
+    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, TimeoutDefaults,
+    TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Update, Zone,
 };
 
 /// Gives values serde's traits, by the rules of a side.
@@ -60,5 +61,5 @@ serde_traits!(Input: NewEntry, Key, Update, Tuple, Layer4, Ports, GreKeys, Icmp,
     EntryZone, Direction, Family, Protocol, Status, Mark, Labels, LabelChange, LabelNames, NatRange,
     ProtoInfo, TcpInfo, TcpState, TcpFlags, TcpFlagChange, SctpInfo, SctpState, DccpInfo, DccpState,
     DccpRole, SeqAdjust, Synproxy, Helper, EventsMode, EventGroups, NewExpectation, ExpectKey,
-    ExpectMask, ExpectNat, ExpectFlags, NewTimeoutPolicy, Timeouts, KernelSupport,
-    Trial, Features);
+    ExpectMask, ExpectNat, ExpectFlags, NewTimeoutPolicy, Timeouts, Completeness, DeleteOptions,
+    KernelSupport, Trial, Features);

@@ -11,14 +11,10 @@ use super::entry::listed;
 use super::form::{Formed, Name, Part, Side, form, need, read_value, within};
 use super::scalar::Word;
 use crate::error::Error;
+use crate::model::policy::DATA;
 use crate::model::{
     Family, NewTimeoutPolicy, Protocol, TimeoutDefaults, TimeoutPolicy, Timeouts, Unknown,
 };
-
-/// `CTA_TIMEOUT_DATA`: the attribute that states are in.
-const DATA: u16 = 4;
-/// What the number of an attribute can be (`NLA_TYPE_MASK`).
-const MAX_NUMBER: u16 = 0x3fff;
 
 /// States by their names, with their seconds. Which names there are is known when the protocol is.
 pub(crate) struct States(Vec<(String, u32)>);
@@ -110,7 +106,7 @@ impl States {
                 )))
             };
             let Some((place, secs)) = nameless(&one) else {
-                let expected = format!("[{DATA}, N] with N up to {MAX_NUMBER}, and 4 bytes");
+                let expected = format!("[{DATA}, N] and 4 bytes");
                 return refuse("not a state", expected);
             };
             match place.and_then(|place| names.get(place)) {
@@ -124,6 +120,7 @@ impl States {
                 None => timeouts.unknown.push(one),
             }
         }
+        timeouts.check().map_err(E::custom)?;
         Ok(timeouts)
     }
 }
@@ -134,7 +131,7 @@ fn nameless(one: &Unknown) -> Option<(Option<usize>, u32)> {
     let secs = <[u8; 4]>::try_from(&one.value[..]).ok()?;
     match one.path[..] {
         // Flags in a number would reach the kernel.
-        [DATA, number] if number <= MAX_NUMBER => {
+        [DATA, number] if one.is_possible() => {
             let place = usize::from(number).checked_sub(1);
             Some((place, u32::from_be_bytes(secs)))
         }
@@ -225,24 +222,19 @@ impl Formed for NewTimeoutPolicy {
 /// A family of a policy: its number, of which the kernel takes any.
 pub(crate) struct AnyFamily(u16);
 
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`
-const IPV4: u16 = 2;
-const IPV6: u16 = 10;
-
 impl Part for AnyFamily {
     fn write<S: Serializer>(&self, side: Side, to: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            IPV4 => Family::Ipv4.write(side, to),
-            IPV6 => Family::Ipv6.write(side, to),
-            number => to.serialize_u16(number),
+        match Family::from_number(self.0) {
+            Some(family) => family.write(side, to),
+            None => to.serialize_u16(self.0),
         }
     }
 
     fn read<'de, D: Deserializer<'de>>(_: Side, from: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "ipv4, ipv6, or a number from 0 to 65535";
         Word::read(from, EXPECTED)?.either(EXPECTED, Self, |text| match text {
-            "ipv4" => Ok(Self(IPV4)),
-            "ipv6" => Ok(Self(IPV6)),
+            "ipv4" => Ok(Self(Family::Ipv4.number())),
+            "ipv6" => Ok(Self(Family::Ipv6.number())),
             _ => Err(Error::invalid(
                 "address family",
                 text,

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use bitflags::Flags;
 use serde::de::{self, SeqAccess, Unexpected, Visitor};
@@ -14,8 +13,9 @@ use serde::{Deserializer, Serializer};
 use super::form::{In, Out, Part, Side};
 use crate::error::Error;
 use crate::model::{
-    DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family, FilterShape,
-    Helper, Labels, Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
+    Completeness, DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family,
+    FilterShape, Helper, Labels, Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
+    digits,
 };
 
 macro_rules! numbers {
@@ -181,6 +181,8 @@ words! {
     Family, "address family": "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6;
     Direction, "direction": "orig" => Direction::Original, "reply" => Direction::Reply;
     EventsMode, "events mode": "off" => EventsMode::Off, "on" => EventsMode::On, "auto" => EventsMode::Auto;
+    Completeness, "completeness": "complete" => Completeness::Complete,
+        "unknown" => Completeness::Unknown, "interrupted" => Completeness::Interrupted;
 }
 
 /// A number, or a string.
@@ -342,10 +344,8 @@ impl Part for PortSpan {
         const EXPECTED: &str = "a port from 0 to 65535, or a string FIRST-LAST";
         let one = |port| Self(port, port);
         Word::read(from, EXPECTED)?.either(EXPECTED, one, |text| {
-            // `u16::from_str` takes a plus sign.
-            let port = |digits: &str| u16::from_str(digits).ok().filter(|_| !digits.contains('+'));
             text.split_once('-')
-                .and_then(|(first, last)| Some(Self(port(first)?, port(last)?)))
+                .and_then(|(first, last)| Some(Self(digits(first, 10)?, digits(last, 10)?)))
                 .ok_or_else(|| Error::invalid("ports", text, "not a range of ports", EXPECTED))
         })
     }
@@ -435,8 +435,7 @@ macro_rules! flags {
                         !known.name().is_empty() && $name(known.name()) == word
                     });
                     let flag = named.map(|known| *known.value()).or_else(|| {
-                        let digits = word.strip_prefix("0x").filter(|digits| !digits.starts_with('+'))?;
-                        u64::from_str_radix(digits, 16).ok()?.try_into().ok().map(Self::from_bits_retain)
+                        digits(word.strip_prefix("0x")?, 16).map(Self::from_bits_retain)
                     });
                     match flag {
                         Some(flag) => Ok(flags | flag),

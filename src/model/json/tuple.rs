@@ -60,11 +60,9 @@ impl TupleForm {
     ) -> Result<Tuple, E> {
         let (src, dst) = (need(self.src, "src")?, need(self.dst, "dst")?);
         let layer4 = self.layer4(outer, side)?;
-        let addresses = match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => Addresses::V4 { src, dst },
-            (IpAddr::V6(src), IpAddr::V6(dst)) => Addresses::V6 { src, dst },
+        let Some(addresses) = Addresses::new(src, dst) else {
             // Says what is wrong with these.
-            _ => return Tuple::new(src, dst, layer4).map_err(E::custom),
+            return Tuple::new(src, dst, layer4).map_err(E::custom);
         };
         let tuple = Tuple { addresses, layer4 };
         // A tuple that lacks ports was looked at above.
@@ -88,12 +86,20 @@ impl TupleForm {
             ))
         };
         let ports = ports.map(|[src, dst]| Ports { src, dst });
+        let others = || {
+            E::custom(Error::invalid(
+                "tuple",
+                protocol.to_string(),
+                "has fields of another protocol",
+                "src_port and dst_port for tcp, udp, udplite, sctp and dccp, \
+                 src_key and dst_key for gre, type, code and id for icmp and icmpv6, \
+                 addresses alone for others",
+            ))
+        };
         Ok(match (protocol, ports, keys, icmp) {
-            (Protocol::TCP, Some(ports), None, None) => Layer4::Tcp(ports),
-            (Protocol::UDP, Some(ports), None, None) => Layer4::Udp(ports),
-            (Protocol::UDPLITE, Some(ports), None, None) => Layer4::UdpLite(ports),
-            (Protocol::SCTP, Some(ports), None, None) => Layer4::Sctp(ports),
-            (Protocol::DCCP, Some(ports), None, None) => Layer4::Dccp(ports),
+            (_, Some(ports), None, None) => {
+                Layer4::with_ports(protocol, ports).ok_or_else(others)?
+            }
             (Protocol::GRE, None, Some([src, dst]), None) => Layer4::Gre(GreKeys { src, dst }),
             (Protocol::ICMP, None, None, Some((kind, code, id))) => {
                 Layer4::Icmp(Icmp { kind, code, id })
@@ -110,16 +116,7 @@ impl TupleForm {
                 return Err(E::missing_field("src_port"));
             }
             (_, None, None, None) => Layer4::Other(protocol),
-            _ => {
-                return Err(E::custom(Error::invalid(
-                    "tuple",
-                    protocol.to_string(),
-                    "has fields of another protocol",
-                    "src_port and dst_port for tcp, udp, udplite, sctp and dccp, \
-                     src_key and dst_key for gre, type, code and id for icmp and icmpv6, \
-                     addresses alone for others",
-                )));
-            }
+            _ => return Err(others()),
         })
     }
 }

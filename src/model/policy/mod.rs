@@ -8,11 +8,12 @@ use std::fmt;
 use super::{Family, Protocol, Unknown};
 use crate::error::{Error, Result};
 
+#[cfg(feature = "serde")]
+pub(crate) use timeouts::DATA;
 pub use timeouts::{
     DccpTimeouts, GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, SctpTimeouts,
     TcpTimeouts, Timeouts, UdpLiteTimeouts, UdpTimeouts,
 };
-pub(crate) use timeouts::{unknown, unknown_number};
 
 /// A name that the kernel keeps as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -151,11 +152,7 @@ impl TimeoutPolicy {
     #[doc(alias = "CTA_TIMEOUT_L3PROTO")]
     #[must_use]
     pub const fn family(&self) -> Option<Family> {
-        match self.family {
-            2 => Some(Family::Ipv4),
-            10 => Some(Family::Ipv6),
-            _ => None,
-        }
+        Family::from_number(self.family)
     }
 
     /// The number of the family (`NFPROTO_*`).

@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::model::timeout::MAX_SECONDS;
-use crate::model::{Protocol, Unknown, seconds};
+use crate::model::{Protocol, Unknown, seconds, unknown_number};
 
 /// The seconds of each state, in the order of the kernel's numbers, which begin at 1.
 type States = Vec<Option<u32>>;
@@ -152,8 +151,8 @@ protocols! {
         shutdown_ack_sent, with_shutdown_ack_sent: "CTA_TIMEOUT_SCTP_SHUTDOWN_ACK_SENT";
         /// A HEARTBEAT on another path was seen.
         heartbeat_sent, with_heartbeat_sent: "CTA_TIMEOUT_SCTP_HEARTBEAT_SENT";
-        /// A HEARTBEAT on another path was answered. Recent kernels (6.18 is one) keep the value,
-        /// but have no such state any more.
+        /// A HEARTBEAT on another path was answered. Kernels since 6.2 keep the value, but
+        /// have no such state any more.
         heartbeat_acked, with_heartbeat_acked: "CTA_TIMEOUT_SCTP_HEARTBEAT_ACKED";
     }
     /// The time-outs of DCCP. Kernels from 6.17 on do not track it any more.
@@ -313,11 +312,16 @@ impl Timeouts {
 
     /// Whether every kernel keeps them as they are. What was reported may be more.
     pub(crate) fn check(&self) -> Result<()> {
-        let beyond = |(_, secs): &(_, Duration)| secs.as_secs() > MAX_SECONDS.into();
-        match self.iter().find(beyond) {
-            Some((_, timeout)) => seconds(timeout).map(drop),
-            None => self.check_unknown(),
-        }
+        self.check_unknown()?;
+        let nameless = self.unknown.iter().map(|state| {
+            // Looked at above.
+            let secs = <[u8; 4]>::try_from(&state.value[..]).unwrap_or_default();
+            Duration::from_secs(u32::from_be_bytes(secs).into())
+        });
+        let named = self.iter().map(|(_, timeout)| timeout);
+        named
+            .chain(nameless)
+            .try_for_each(|timeout| seconds(timeout).map(drop))
     }
 
     /// A state that is not known can be given back if it is a time-out like others: in its nest,
@@ -382,21 +386,8 @@ impl Timeouts {
     }
 }
 
-/// `CTA_TIMEOUT_DATA`
-const DATA: u16 = 4;
-
-/// An attribute that is not known, at the top level or within another, as it is kept.
-pub(crate) fn unknown(within: Option<u16>, kind: u16, value: &[u8]) -> Unknown {
-    Unknown {
-        path: within.into_iter().chain([kind]).collect(),
-        value: value.to_vec(),
-    }
-}
-
-/// The number of an attribute that is not known, in its own nest.
-pub(crate) fn unknown_number(unknown: &Unknown) -> u16 {
-    unknown.path.last().copied().unwrap_or_default()
-}
+/// `CTA_TIMEOUT_DATA`: the attribute that states are in.
+pub(crate) const DATA: u16 = 4;
 
 fn names(protocol: Protocol) -> &'static [&'static str] {
     PROTOCOLS
@@ -423,6 +414,7 @@ impl fmt::Display for Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::unknown;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -493,7 +485,13 @@ mod tests {
         assert_eq!(changes.lost_in(&old), None);
         old.unknown.pop();
         assert!(changes.lost_in(&old).is_some());
-        old.unknown.push(unknown(Some(4), 14, &[1]));
+        assert!(old.check().is_ok());
+        old.unknown
+            .push(unknown(Some(4), 14, &u32::MAX.to_be_bytes()));
+        // As it was reported it can stay, but not be asked for.
+        assert!(old.check_unknown().is_ok());
+        assert!(why(old.check()).contains("too long"));
+        old.unknown.push(unknown(Some(4), 15, &[1]));
         assert!(old.check().is_err());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! [FAMILY NUMBER] PROTOCOL NUMBER [TIMEOUT] [STATE] TUPLE [COUNTERS] [[UNREPLIED]] TUPLE [COUNTERS]
-//! [[ASSURED]] [mark=] [secctx=] [zone=] [delta-time=] [[start=]] [[stop=]] [helper=] [use=] [id=] [labels=]
+//! [[ASSURED]] [mark=] [secmark=] [secctx=] [zone=] [delta-time=] [[start=]] [[stop=]] [helper=] [use=] [id=] [labels=]
 //! ```
 
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::moment::{Moment, since_epoch};
 use super::{Address, EntryDisplay, Format, Happening, Word};
 use crate::model::{
-    Counters, Entry, EntryZone, Family, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
+    Counters, Entry, EntryZone, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
 };
 
 struct TupleText<'a>(&'a Tuple);
@@ -19,21 +19,29 @@ struct TupleText<'a>(&'a Tuple);
 impl fmt::Display for TupleText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (src, dst) = (Address(self.0.src()), Address(self.0.dst()));
-        write!(f, " src={src} dst={dst}")?;
-        match self.0.layer4 {
+        write!(f, " src={src} dst={dst}{}", Layer4Text(self.0.layer4))
+    }
+}
+
+/// What a protocol adds to the addresses, with a space before it.
+pub(crate) struct Layer4Text(pub(crate) Layer4);
+
+impl fmt::Display for Layer4Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, code, id) = match self.0 {
             Layer4::Gre(keys) => {
-                write!(f, " srckey={:#x} dstkey={:#x}", keys.src, keys.dst)
+                return write!(f, " srckey={:#x} dstkey={:#x}", keys.src, keys.dst);
             }
+            Layer4::Icmp(key) => (key.kind, key.code, key.id),
+            Layer4::Icmpv6(key) => (key.kind, key.code, key.id),
             layer4 => {
-                if let Some(ports) = layer4.ports() {
-                    write!(f, " sport={} dport={}", ports.src, ports.dst)?;
-                }
-                if let Some((kind, code, id)) = self.0.icmp_fields() {
-                    write!(f, " type={kind} code={code} id={id}")?;
-                }
-                Ok(())
+                return match layer4.ports() {
+                    Some(ports) => write!(f, " sport={} dport={}", ports.src, ports.dst),
+                    None => Ok(()),
+                };
             }
-        }
+        };
+        write!(f, " type={kind} code={code} id={id}")
     }
 }
 
@@ -78,11 +86,8 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, line: &EntryDisplay<'_>) -> fmt:
         })?;
     }
     if line.format == Format::Extended {
-        let number = match entry.family() {
-            Family::Ipv4 => 2,
-            Family::Ipv6 => 10,
-        };
-        write!(f, "{:<8} {number} ", entry.family())?;
+        let family = entry.family();
+        write!(f, "{family:<8} {} ", family.number())?;
     }
     let protocol = entry.protocol();
     let name = protocol.name().unwrap_or("unknown");
@@ -116,6 +121,9 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, line: &EntryDisplay<'_>) -> fmt:
     }
     if let Some(mark) = entry.mark {
         write!(f, " mark={mark}")?;
+    }
+    if let Some(mark) = entry.security_mark() {
+        write!(f, " secmark={mark}")?;
     }
     if let Some(context) = entry.security_context() {
         write!(f, " secctx={}", Word(context))?;

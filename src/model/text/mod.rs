@@ -10,6 +10,8 @@
 //! - In XML they do not escape names. Here names are escaped, and no name ends a line.
 //! - Where none of an entry's labels has a name, they write the word `labels` and nothing else. Here
 //!   the field is left out.
+//! - Of a `connlabel.conf` they pass over names with characters such as an underscore, which are read
+//!   here, and read names of digits alone, which are passed over here.
 //! - A flow that ended before it began, by a clock that was set back, is to them close to 2^64 seconds
 //!   old. Here it is 0 seconds old.
 
@@ -23,6 +25,8 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::SystemTime;
+
+pub(crate) use line::Layer4Text;
 
 use super::{Entry, Event, LabelNames};
 use crate::error::{Error, Result};
@@ -299,7 +303,7 @@ pub(crate) fn unescape(word: &str) -> String {
         let near = after.bytes().take(7).position(|byte| byte == b'}');
         let escaped = near.and_then(|end| {
             let (digits, after) = (after.get(..end)?, after.get(end + 1..)?);
-            let number = u32::from_str_radix(digits, 16).ok()?;
+            let number = super::digits(digits, 16)?;
             Some((char::from_u32(number)?, after))
         });
         if let Some((c, after)) = escaped {

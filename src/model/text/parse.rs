@@ -9,8 +9,9 @@ use std::str::FromStr;
 use super::unescape;
 use crate::error::{Error, Result};
 use crate::model::{
-    Addresses, Counters, DccpInfo, DccpState, Entry, EntryZone, GreKeys, Icmp, Icmpv6, Layer4,
-    Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState, Tuple, Zone,
+    Addresses, Counters, DccpInfo, DccpState, Entry, EntryZone, Family, GreKeys, Icmp, Icmpv6,
+    Layer4, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, Status, TcpInfo, TcpState,
+    Tuple, Zone, digits,
 };
 
 /// What was read of one direction so far.
@@ -54,49 +55,43 @@ impl Half {
                 _ => return Err(refuse.at(which, "one GRE key is missing", "srckey=N dstkey=N")),
             },
             _ => match self.ports {
-                (Some(src), Some(dst)) => {
-                    let ports = Ports { src, dst };
-                    match protocol {
-                        Protocol::TCP => Layer4::Tcp(ports),
-                        Protocol::UDP => Layer4::Udp(ports),
-                        Protocol::UDPLITE => Layer4::UdpLite(ports),
-                        Protocol::SCTP => Layer4::Sctp(ports),
-                        Protocol::DCCP => Layer4::Dccp(ports),
-                        _ => {
-                            return Err(refuse.at(
-                                which,
-                                "this protocol has no ports",
-                                "addresses alone",
-                            ));
-                        }
-                    }
-                }
+                (Some(src), Some(dst)) => Layer4::with_ports(protocol, Ports { src, dst })
+                    .ok_or_else(|| {
+                        refuse.at(which, "this protocol has no ports", "addresses alone")
+                    })?,
                 (None, None) => Layer4::Other(protocol),
                 _ => return Err(refuse.at(which, "one port is missing", "sport=N dport=N")),
             },
         };
-        match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => Ok(Tuple {
-                addresses: Addresses::V4 { src, dst },
-                layer4,
-            }),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => Ok(Tuple {
-                addresses: Addresses::V6 { src, dst },
-                layer4,
-            }),
-            _ => Err(refuse.at(
+        let given = [
+            self.ports != (None, None),
+            self.keys != (None, None),
+            self.icmp != (None, None, None),
+        ];
+        let meant = [
+            layer4.ports().is_some(),
+            matches!(layer4, Layer4::Gre(_)),
+            matches!(layer4, Layer4::Icmp(_) | Layer4::Icmpv6(_)),
+        ];
+        if given != meant {
+            return Err(refuse.at(which, "fields of another protocol", "the protocol's own"));
+        }
+        let addresses = Addresses::new(src, dst).ok_or_else(|| {
+            refuse.at(
                 which,
                 "the addresses are of two families",
                 "two IPv4 or two IPv6 addresses",
-            )),
-        }
+            )
+        })?;
+        Ok(Tuple { addresses, layer4 })
     }
 
-    fn counters(&self) -> Option<Counters> {
-        Some(Counters {
-            packets: self.packets?,
-            bytes: self.bytes?,
-        })
+    fn counters(&self, which: &str, refuse: &Refuse<'_>) -> Result<Option<Counters>> {
+        match (self.packets, self.bytes) {
+            (Some(packets), Some(bytes)) => Ok(Some(Counters { packets, bytes })),
+            (None, None) => Ok(None),
+            _ => Err(refuse.at(which, "one counter is missing", "packets=N bytes=N")),
+        }
     }
 }
 
@@ -115,23 +110,16 @@ impl Refuse<'_> {
         )
     }
 
-    fn number<T: FromStr>(&self, word: &str, digits: &str) -> Result<T> {
-        // `u16::from_str` takes a plus sign, which no line has.
-        if digits.starts_with('+') {
-            return Err(self.at(word, "not a number in range", "a decimal number"));
-        }
-        digits
-            .parse()
-            .map_err(|_| self.at(word, "not a number in range", "a decimal number"))
+    fn number<T: TryFrom<u64>>(&self, word: &str, text: &str) -> Result<T> {
+        digits(text, 10).ok_or_else(|| self.at(word, "not a number in range", "a decimal number"))
     }
 
-    fn key(&self, word: &str, digits: &str) -> Result<u16> {
-        let parsed = match digits.strip_prefix("0x") {
-            Some(hex) if !hex.starts_with('+') => u16::from_str_radix(hex, 16).ok(),
-            Some(_) => None,
-            None => return self.number(word, digits),
-        };
-        parsed.ok_or_else(|| self.at(word, "not a 16 bit key", "a number such as 0x2a"))
+    fn key(&self, word: &str, text: &str) -> Result<u16> {
+        match text.strip_prefix("0x") {
+            Some(hex) => digits(hex, 16)
+                .ok_or_else(|| self.at(word, "not a 16 bit key", "a number such as 0x2a")),
+            None => self.number(word, text),
+        }
     }
 }
 
@@ -170,15 +158,16 @@ impl FromStr for Entry {
         let refuse = Refuse { line };
         let mut words = line.split_whitespace().peekable();
         let family = words.next_if(|word| matches!(*word, "ipv4" | "ipv6"));
+        let family: Option<Family> = family.map(str::parse).transpose()?;
         if let Some(family) = family {
             let number = words.next().unwrap_or_default();
-            if number != if family == "ipv4" { "2" } else { "10" } {
+            if digits(number, 10) != Some(family.number()) {
                 return Err(refuse.at(number, "not the family's number", "ipv4 2 or ipv6 10"));
             }
         }
         let name = words.next().unwrap_or_default();
         let number = words.next().unwrap_or_default();
-        let protocol = Protocol::new(number.parse().map_err(|_| {
+        let protocol = Protocol::new(digits(number, 10).ok_or_else(|| {
             refuse.at(
                 number,
                 "not a protocol number",
@@ -269,6 +258,7 @@ impl FromStr for Entry {
                         "bytes" => half.bytes.replace(refuse.number(word, value)?).is_some(),
                         "mark" => mark.replace(refuse.number(word, value)?).is_some(),
                         "helper" => rare.helper.replace(unescape(value).parse()?).is_some(),
+                        "secmark" => rare.secmark.replace(refuse.number(word, value)?).is_some(),
                         "secctx" => rare.secctx.replace(unescape(value)).is_some(),
                         // How long ago the flow began: no moment in time can be told from it.
                         // Names of labels mean what the printing host's connlabel.conf says.
@@ -302,9 +292,9 @@ impl FromStr for Entry {
         }
         let orig = halves[0].tuple(protocol, "the original tuple", &refuse)?;
         let reply = halves[1].tuple(protocol, "the reply tuple", &refuse)?;
-        if family.is_some_and(|family| family != orig.family().to_string()) {
+        if let Some(family) = family.filter(|family| *family != orig.family()) {
             return Err(refuse.at(
-                family.unwrap_or_default(),
+                &family.to_string(),
                 "the addresses are of another family",
                 "the family of the addresses",
             ));
@@ -324,8 +314,8 @@ impl FromStr for Entry {
             id,
             use_count,
             proto_info,
-            orig_counters: halves[0].counters(),
-            reply_counters: halves[1].counters(),
+            orig_counters: halves[0].counters("the original tuple", &refuse)?,
+            reply_counters: halves[1].counters("the reply tuple", &refuse)?,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             ..Self::new(orig, reply)
         })
@@ -443,6 +433,27 @@ mod tests {
             (
                 "icmp 1 600 src=1.1.1.1 dst=1.1.1.2 src=1.1.1.2 dst=1.1.1.1",
                 "ICMP fields",
+            ),
+            ("tcp +6 600", "not a protocol number"),
+            (
+                &good.replace("dport=443 ", "dport=443 type=8 "),
+                "fields of another protocol",
+            ),
+            (
+                &good.replace("dport=443 ", "dport=443 srckey=0x1 "),
+                "fields of another protocol",
+            ),
+            (
+                "gre 47 600 src=1.1.1.1 dst=1.1.1.2 srckey=0x1 dstkey=0x+2",
+                "not a 16 bit key",
+            ),
+            (
+                &good.replace("dport=443 ", "dport=443 packets=7 "),
+                "one counter is missing",
+            ),
+            (
+                &good.replace("dport=40000", "dport=40000 bytes=7 "),
+                "one counter is missing",
             ),
             (
                 "unknown 50 600 src=1.1.1.1 dst=1.1.1.2 sport=1 dport=2 src=1.1.1.2 dst=1.1.1.1 sport=2 dport=1",

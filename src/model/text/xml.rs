@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::moment::{Moment, since_epoch};
 use super::{Address, EntryDisplay, Happening};
-use crate::model::{
-    Counters, EntryZone, Family, Layer4, ProtoInfo, Status, Timestamps, Tuple, Zone,
-};
+use crate::model::{Counters, EntryZone, Layer4, ProtoInfo, Status, Timestamps, Tuple, Zone};
 
 /// A name that somebody chose, as text of an element. What XML cannot hold is U+FFFD, and no line
 /// ends in it.
@@ -79,10 +77,7 @@ fn write_direction(
     counters: Option<Counters>,
 ) -> fmt::Result {
     let (family, protocol) = (tuple.family(), tuple.protocol());
-    let number = match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    };
+    let number = family.number();
     write!(
         f,
         "<meta direction=\"{direction}\"><layer3 protonum=\"{number}\" protoname=\"{family}\">\
@@ -134,6 +129,7 @@ fn write_independent(f: &mut fmt::Formatter<'_>, flow: &EntryDisplay<'_>) -> fmt
     let has_any = state.is_some()
         || entry.timeout.is_some()
         || entry.mark.is_some()
+        || entry.security_mark().is_some()
         || entry.security_context().is_some()
         || zone.is_some()
         || entry.use_count.is_some()
@@ -161,6 +157,9 @@ fn write_independent(f: &mut fmt::Formatter<'_>, flow: &EntryDisplay<'_>) -> fmt
             write!(f, "<label>{}</label>", Text(name))?;
         }
         f.write_str("</labels>")?;
+    }
+    if let Some(mark) = entry.security_mark() {
+        write!(f, "<secmark>{mark}</secmark>")?;
     }
     if let Some(context) = entry.security_context() {
         write!(f, "<secctx>{}</secctx>", Text(context))?;

@@ -7,6 +7,7 @@ use ctnetlink::{Entry, EntryZone, Status, Tuple, Zone};
 use super::proc::agreed;
 use super::rules::{DNS, MARKED, ORIG_ZONED, REPLY_ZONED, ZONED};
 use super::world::{SIDES, SOON, Side, V4, World, at, counters, destroy, new, silence, update};
+use crate::support::run;
 
 const NAT_DONE: Status = Status::SRC_NAT_DONE.union(Status::DST_NAT_DONE);
 
@@ -77,6 +78,41 @@ fn a_translated_flow_lives_and_ends() {
         silence(&mut events);
         world.assert_spared(&bystander);
     }
+}
+
+/// What is made again of a listed entry is translated as before, by the entry alone: the rules are gone.
+#[test]
+fn a_restored_flow_is_translated_as_before() {
+    let world = World::new();
+    let bystander = world.bystander();
+    let mut saved = Vec::new();
+    for side in SIDES {
+        let asking = world.client.udp(side.client, 0);
+        let answering = world.server.udp(side.server, DNS.1);
+        let front = at(side.front, DNS.0);
+        asking.send_to(b"?", front).unwrap();
+        let (_, seen) = answering.recv_from(&mut [0; 8]).unwrap();
+        let orig = Tuple::udp(asking.local_addr().unwrap(), front).unwrap();
+        let entry = world.flow(&orig);
+        world.ct.delete(&entry).unwrap();
+        saved.push((asking, answering, front, seen, entry));
+    }
+    // Chains that translate, without a rule that says to what.
+    run("nft", &["flush chain inet gateway pre"]);
+    run("nft", &["flush chain inet gateway post"]);
+    for (asking, answering, front, seen, old) in saved {
+        world.ct.create(&old.to_new().unwrap()).unwrap();
+        let restored = world.flow(old.orig());
+        assert_eq!(restored.reply(), old.reply());
+        assert_eq!(restored.status(), old.status());
+        asking.send_to(b"?", front).unwrap();
+        let (_, from) = answering.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(from, seen);
+        answering.send_to(b"!", from).unwrap();
+        assert_eq!(asking.recv_from(&mut [0; 8]).unwrap().1, front);
+        assert_eq!(world.flow(old.orig()).id(), restored.id());
+    }
+    world.assert_spared(&bystander);
 }
 
 /// A question and its answer, without translation.

@@ -7,9 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use nix::errno::Errno;
+
 use super::super::form::{Fields, Formed};
 use super::super::*;
 use super::survives;
+use crate::error::{Error, Operation};
+use crate::model::{DeleteFailure, Deleted};
 
 const DOCUMENT: &str = include_str!("../../../../docs/json.md");
 
@@ -57,6 +61,9 @@ fn examples_are_what_they_say() {
             "Key" => input::<Key>,
             "ExpectKey" => input::<ExpectKey>,
             "Update" => input::<Update>,
+            "DeleteOptions" => report::<DeleteOptions>,
+            // Written only; below.
+            "Deleted" => |_: &Value| (),
             // In the filter's own room.
             "Filter" => |_: &Value| (),
             other => panic!("an example of {other}, which is not looked at"),
@@ -74,7 +81,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 22);
+    assert_eq!(seen.len(), 24);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 
@@ -133,6 +140,19 @@ fn tables_have_the_names_of_the_fields() {
         fields::<NewTimeoutPolicy>()
     );
     assert_eq!(names("### Time-outs", 1, "`"), fields::<Timeouts>());
+    assert_eq!(
+        names("### Options of a deletion", 1, "`"),
+        fields::<DeleteOptions>()
+    );
+    let small = |row| names("## Small objects", 2, row);
+    assert_eq!(small("`Layer4`"), fields::<Layer4>());
+    assert_eq!(small("`Ports`"), fields::<Ports>());
+    assert_eq!(small("`GreKeys`"), fields::<GreKeys>());
+    assert_eq!(small("`Icmp`"), fields::<Icmp>());
+    assert_eq!(small("`Icmpv6`"), fields::<Icmpv6>());
+    assert_eq!(small("`EntryZone`"), fields::<EntryZone>());
+    assert_eq!(small("`ProtoInfo`"), fields::<ProtoInfo>());
+    assert_eq!(small("`TcpFlagChange`"), fields::<TcpFlagChange>());
     let part = |row| names("### Parts of an expectation", 2, row);
     assert_eq!(part("mask "), fields::<ExpectMask>());
     assert_eq!(part("translation "), fields::<ExpectNat>());
@@ -152,6 +172,44 @@ fn tables_have_the_names_of_the_fields() {
     assert_eq!(kernel("all "), fields::<KernelSupport>());
     assert_eq!(kernel("trial "), fields::<Trial>());
     assert_eq!(kernel("features "), fields::<Features>());
+}
+
+/// What is written only is compared with its example, and with its table.
+#[test]
+fn what_became_of_a_deletion_is_written_as_the_example_has_it() {
+    let (_, example) = DOCUMENT.split_once("```json Deleted\n").unwrap();
+    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    let sample: Entry = serde_json::from_value(example["failed"][0]["sample"].clone()).unwrap();
+    let failure = DeleteFailure {
+        count: 1,
+        error: Error::system(Operation::Delete, "send", Errno::EPERM, None),
+        sample: sample.clone(),
+    };
+    let mut deleted = Deleted {
+        matched: Some(3),
+        deleted: Some(1),
+        already_gone: 1,
+        failed: vec![failure],
+        left: true,
+        ..Deleted::nothing()
+    };
+    assert_eq!(serde_json::to_value(&deleted).unwrap(), example);
+    deleted.sample = vec![sample];
+    deleted.stopped = Some(Error::system(Operation::Delete, "send", Errno::EPERM, None));
+    let all = serde_json::to_value(&deleted).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names("## Deletion", 1, "`"), keys(&all));
+    let failure = names("## Small objects", 2, "`DeleteFailure`");
+    assert_eq!(failure, keys(&all["failed"][0]));
+    let by_kernel = Deleted {
+        matched: None,
+        deleted: None,
+        ..Deleted::nothing()
+    };
+    assert_eq!(
+        serde_json::to_string(&by_kernel).unwrap(),
+        "{\"already_gone\":0,\"busy\":0,\"complete\":\"complete\",\"left\":false}"
+    );
 }
 
 /// Names of bits and states, in the tables that list them.

@@ -68,8 +68,10 @@ proptest! {
         timeout in proptest::option::of(0..=2_147_483_u64),
         mark in mark(),
         status in 0..8_u8,
-        tcp in proptest::option::of(tcp_info()),
+        tracker in (0..4_u8, tcp_info(), sctp_info(), dccp_info()),
         labels in proptest::option::of(label_change()),
+        adjusts in (proptest::option::of(adjust()), proptest::option::of(adjust())),
+        proxy in proptest::option::of(synproxy()),
     ) {
         let mut update = Update::builder().mark(mark);
         if let Some(timeout) = timeout {
@@ -84,11 +86,30 @@ proptest! {
         if status & 4 != 0 {
             update = update.fixed_timeout();
         }
-        if let Some(tcp) = tcp {
-            update = update.tcp_info(tcp);
-        }
+        let (which, tcp, mut sctp, mut dccp) = tracker;
+        // What the kernel would take.
+        sctp.state = SctpState::from_raw(sctp.state.raw() % 10);
+        sctp.orig_vtag = sctp.orig_vtag.or(Some(1));
+        sctp.reply_vtag = sctp.reply_vtag.or(Some(2));
+        dccp.state = DccpState::from_raw(dccp.state.raw() % 8);
+        dccp.role = Some(DccpRole::from_raw(status & 1));
+        update = match which {
+            0 => update.tcp_info(tcp),
+            1 => update.sctp_info(sctp),
+            2 => update.dccp_info(dccp),
+            _ => update,
+        };
         if let Some(labels) = labels {
             update = update.labels(labels);
+        }
+        if let Some(adjust) = adjusts.0 {
+            update = update.orig_seq_adjust(adjust);
+        }
+        if let Some(adjust) = adjusts.1 {
+            update = update.reply_seq_adjust(adjust);
+        }
+        if let Some(proxy) = proxy {
+            update = update.synproxy(proxy).remove_helper();
         }
         survives(&update.build().unwrap());
     }
@@ -278,8 +299,18 @@ fn every_number_of_an_open_enumeration_survives() {
     survives(&Icmp::new(8, 3, 65535).unwrap());
     survives(&Icmpv6::new(128, 3, 65535).unwrap());
     survives(&EntryZone::Orig(Zone::DEFAULT));
-    survives(&LabelNames::from_text("0 eth0-in\n127 eth0-out\n").unwrap());
+    survives(&LabelNames::from_text("0 eth0-in\n127 two words\n").unwrap());
     survives(&LabelNames::default());
+    for complete in [
+        Completeness::Complete,
+        Completeness::Unknown,
+        Completeness::Interrupted,
+    ] {
+        assert_eq!(survives(&complete), format!("\"{complete}\""));
+    }
+    assert_eq!(survives(&DeleteOptions::new()), "{}");
+    let all = DeleteOptions::new().dry_run().max_deletes(0).verify(7);
+    survives(&all.protect([Zone::DEFAULT, Zone::MAX]));
 }
 
 /// As a kernel without the protocol's tracker reports it, or as damaged bytes had it.

@@ -279,12 +279,15 @@ fn other_inputs() {
     refused::<Key>("{\"protocol\":\"udp\"}", "missing field `orig`");
     refused::<LabelNames>(
         "{\"128\":\"a\"}",
-        "label names \"128 a\": line 1: not a label's number",
+        "label names \"128 a\": not a label's number",
     );
-    refused::<LabelNames>("{\"1\":\"a\\n2 b\"}", "label name \"a\\n2 b\": not a name");
+    refused::<LabelNames>(
+        "{\"1\":\"a\\n2 b\"}",
+        "label names \"1 a\\n2 b\": not a name",
+    );
     refused::<LabelNames>(
         "{\"1\":\"a\",\"2\":\"a\"}",
-        "label names \"2 a\": line 2: given twice",
+        "label names \"2 a\": given twice",
     );
     refused::<EventGroups>("[\"NEW\"]", "event groups \"NEW\": no such bit");
     refused::<EventsMode>(
@@ -476,6 +479,25 @@ fn policies_by_the_rules_of_their_constructors() {
         (
             tcp("{}", &state("[4,12]", "05")),
             "unknown \"[4, 12]\": not a state",
+        ),
+        // The kernel would multiply it beyond its range.
+        (
+            tcp("{}", &state("[4,12]", "ffffffff")),
+            "time-out \"4294967295s\": too long",
+        ),
+        (
+            tcp("{}", &state("[4,0]", "00000005")),
+            "time-outs \"Unknown { path: [4, 0]",
+        ),
+        (
+            tcp(
+                "{}",
+                &state(
+                    "[4,12]",
+                    "00000005\"},{\"path\":[4,12],\"value\":\"00000005",
+                ),
+            ),
+            "time-outs \"Unknown { path: [4, 12]",
         ),
     ] {
         refused::<NewTimeoutPolicy>(&text, want);

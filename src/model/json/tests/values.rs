@@ -10,7 +10,7 @@ pub(super) use crate::model::strategies::{layer4, tracked, tuple, zone};
 use crate::model::{
     Boot, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, ExpectFlags, ExpectMask,
     ExpectNat, Expectation, Family, Features, Helper, KernelSupport, Key, LabelChange, Labels,
-    Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, ProtoInfo, Protocol, Rare,
+    Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, ProtoInfo, Protocol, Rare,
     SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
     TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Verdict, Zone, shapes,
 };
@@ -102,7 +102,7 @@ pub(super) fn nat_range() -> impl Strategy<Value = NatRange> {
     })
 }
 
-fn adjust() -> impl Strategy<Value = SeqAdjust> {
+pub(super) fn adjust() -> impl Strategy<Value = SeqAdjust> {
     (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(
         |(correction_pos, offset_before, offset_after)| SeqAdjust {
             correction_pos,
@@ -112,7 +112,7 @@ fn adjust() -> impl Strategy<Value = SeqAdjust> {
     )
 }
 
-fn synproxy() -> impl Strategy<Value = Synproxy> {
+pub(super) fn synproxy() -> impl Strategy<Value = Synproxy> {
     (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(isn, its, tsoff)| Synproxy {
         isn,
         its,
@@ -210,6 +210,7 @@ prop_compose! {
         timeout in 0..=2_147_483_u32,
         tcp in tcp_info(),
         nat in (of(nat_range()), of(nat_range())),
+        other in tuple(),
     ) -> NewEntry {
         let mut entry = entry;
         entry.orig = tracked(entry.orig, ports);
@@ -217,6 +218,9 @@ prop_compose! {
         // Without a helper it has nothing to be of.
         if let Some(rare) = &mut entry.rare {
             rare.helper_info = rare.helper.and(rare.helper_info.take());
+            if let Some(info) = &mut rare.helper_info {
+                info.truncate(32);
+            }
         }
         entry.timeout = Some(timeout);
         let number = timeout.to_ne_bytes()[0];
@@ -233,12 +237,21 @@ prop_compose! {
             _ => None,
         };
         let of_family = |range: &NatRange| range.check(&entry.orig).is_ok();
-        let nat = crate::model::builder::Nat {
+        let nat = crate::model::nat::Nat {
             src: nat.0.filter(of_family),
             dst: nat.1.filter(of_family),
         };
-        let created = entry.to_new().unwrap();
-        NewEntry::check(created.into(), nat).unwrap()
+        let mut created = Entry::from(entry.to_new().unwrap());
+        created.reply = entry.orig.reply();
+        // What `to_new` never gives: a master, and an answer that does not follow from the question.
+        if other.family() == created.family() {
+            created.reply.addresses = other.addresses;
+            created.rare.get_or_insert_default().master = Some(tracked(other, ports));
+        }
+        if other.protocol() == created.protocol() && !matches!(other.layer4, Layer4::Other(_)) {
+            created.reply.layer4 = other.layer4;
+        }
+        NewEntry::check(created, nat).unwrap()
     }
 }
 
@@ -367,16 +380,16 @@ fn policy_protocol() -> impl Strategy<Value = Protocol> {
 }
 
 /// A state beyond those that have names, in an attribute's number and of a state's length.
-fn unknown_state() -> impl Strategy<Value = Unknown> {
-    (12..0x4000_u16, any::<[u8; 4]>())
-        .prop_map(|(number, value)| crate::model::unknown(Some(4), number, &value))
+fn unknown_state(max: u32) -> impl Strategy<Value = Unknown> {
+    (12..0x4000_u16, 0..=max)
+        .prop_map(|(number, secs)| crate::model::unknown(Some(4), number, &secs.to_be_bytes()))
 }
 
 prop_compose! {
     fn timeouts(protocol: impl Strategy<Value = Protocol>, max: u32)(
         protocol in protocol,
         states in proptest::collection::vec(of(0..=max), 11),
-        unknown in proptest::collection::vec(unknown_state(), 0..3),
+        unknown in proptest::collection::vec(unknown_state(max), 0..3),
     ) -> Timeouts {
         let mut timeouts = Timeouts::empty(protocol);
         for (state, seconds) in timeouts.states.iter_mut().zip(states) {
