@@ -20,6 +20,8 @@ const FLUSHED: u16 = 10;
 const IN_ZONE: u16 = 1000;
 /// `2001:db8:0:1::/64`
 const PREFIX: [u8; 8] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 1];
+/// `2001:db8:0:2::/64`: bystanders.
+const BESIDE: [u8; 8] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 2];
 
 fn in_zone() -> Result<Vec<NewEntry>> {
     (0..IN_ZONE)
@@ -31,12 +33,12 @@ fn in_zone() -> Result<Vec<NewEntry>> {
         .collect()
 }
 
-/// Entries over IPv6, half of them with the prefix.
-fn of_prefix(count: usize) -> Result<Vec<NewEntry>> {
+/// Entries over IPv6 with a prefix.
+fn of_prefix(prefix: [u8; 8], count: usize) -> Result<Vec<NewEntry>> {
     (0..u32::try_from(count)?)
         .map(|n| {
             let mut octets = [0; 16];
-            octets[..8].copy_from_slice(&PREFIX);
+            octets[..8].copy_from_slice(&prefix);
             octets[12..].copy_from_slice(&n.to_be_bytes());
             let src = SocketAddr::new(Ipv6Addr::from(octets).into(), 4000);
             let dst = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 53);
@@ -101,11 +103,15 @@ pub(crate) fn filters(others: usize, rounds: usize, report: &mut Report) -> Resu
     same("after the flushes", ct.count()?.entries as usize, others)
 }
 
-/// A tenth of the table is deleted by a prefix.
+/// A tenth of the table is deleted by a prefix, beside as many of another one.
 pub(crate) fn delete_by_prefix(tenth: usize, rounds: usize, report: &mut Report) -> Result<()> {
     let mut raw = Raw::open()?;
     let ct = Conntrack::open()?;
-    let entries = of_prefix(tenth)?;
+    let beside = of_prefix(BESIDE, tenth)?;
+    let made = ct.create_many(&beside).into_result()?;
+    same("create_many", made, tenth)?;
+    let others = ct.count()?.entries as usize;
+    let entries = of_prefix(PREFIX, tenth)?;
     let fill = || {
         same(
             "create_many",
@@ -139,5 +145,5 @@ pub(crate) fn delete_by_prefix(tenth: usize, rounds: usize, report: &mut Report)
     let [[floor], [delete]] = interleave(rounds, &mut works)?;
     report.floor("delete.filter: raw, a list and deletes", &floor);
     report.ratio("delete.filter", Some(1.15), By::Cpu, &delete, &floor);
-    Ok(())
+    same("after the deletes", ct.count()?.entries as usize, others)
 }

@@ -98,6 +98,7 @@ fn main() -> Result<()> {
     let tenth = million / 10;
     fill(million - tenth)?;
     filters::filters(million - tenth, rounds, &mut report)?;
+    fill(million - 2 * tenth)?;
     filters::delete_by_prefix(tenth, rounds.div_ceil(2), &mut report)?;
     Raw::open()?.flush()?;
 
