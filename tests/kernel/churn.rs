@@ -326,7 +326,7 @@ fn a_newcomer_survives_a_deletion_that_does_not_mean_it_whatever_its_id() {
     ct.create(&old).unwrap();
     assert!(ct.delete_matching(&filter).unwrap().is_clean());
     let mut same = 0;
-    for _ in 0..100 {
+    for _ in 0..40 {
         ct.create(&old).unwrap();
         let id = ct.get(&old).unwrap().id();
         let (other, gone, comes) = (ct.clone(), old.clone(), new.clone());
@@ -343,7 +343,7 @@ fn a_newcomer_survives_a_deletion_that_does_not_mean_it_whatever_its_id() {
         assert_eq!((deleted.matched, deleted.deleted), (Some(1), Some(0)));
         assert_eq!(deleted.already_gone, 1);
         same += usize::from(ct.get(&new).unwrap().id() == id);
-        ct.flush_all().unwrap();
+        ct.delete(&new).unwrap();
     }
     println!("{same} newcomers had the old one's id");
     assert!(same > 0);
