@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use ctnetlink::{Conntrack, Entry, Filter, NewEntry, Zone};
+use ctnetlink::{Conntrack, Entry, Filter, KernelSupport, NewEntry, Zone};
 
 use crate::clock::timed;
 use crate::flows::TIMEOUT;
@@ -131,7 +131,7 @@ pub(crate) fn delete_by_prefix(tenth: usize, rounds: usize, report: &mut Report)
         same("raw delete by prefix", count, tenth)?;
         Ok([time])
     };
-    let mut delete = || {
+    let delete = |ct: &Conntrack| {
         fill()?;
         let (done, time) = timed(|| Ok(ct.delete_matching(&filter)?))?;
         same(
@@ -141,9 +141,15 @@ pub(crate) fn delete_by_prefix(tenth: usize, rounds: usize, report: &mut Report)
         )?;
         Ok([time])
     };
-    let mut works: [Work<'_, 1>; 2] = [&mut floor, &mut delete];
-    let [[floor], [delete]] = interleave(rounds, &mut works)?;
+    // As on a kernel of which nothing is proven: user space reads and checks all of the table.
+    let nothing = KernelSupport::unproven();
+    let unproven = Conntrack::builder().kernel_support(nothing).open()?;
+    let mut alone = || delete(&unproven);
+    let mut proven = || delete(&ct);
+    let mut works: [Work<'_, 1>; 3] = [&mut floor, &mut alone, &mut proven];
+    let [[floor], [alone], [proven]] = interleave(rounds, &mut works)?;
     report.floor("delete.filter: raw, a list and deletes", &floor);
-    report.ratio("delete.filter", Some(1.15), By::Cpu, &delete, &floor);
+    report.ratio("delete.filter", Some(1.15), By::Cpu, &alone, &floor);
+    report.ratio("delete.filter.proven", None, By::Cpu, &proven, &floor);
     same("after the deletes", ct.count()?.entries as usize, others)
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ctnetlink::{Conntrack, Family, Filter, FilterShape, KernelSupport, Verdict, Zone};
 
-use crate::support::{listed, open, run, udp};
+use crate::capabilities::{known, unknown_kernels_pass};
+use crate::support::{listed, udp};
 
 /// A matter of course on every kernel that is supported.
 #[test]
@@ -30,23 +31,6 @@ fn what_every_kernel_does_right_is_proven() {
     let odd = FilterShape::ZONE | FilterShape::REPLY_DST_PORT;
     assert_eq!(support.dump(odd, None), Verdict::Unproven);
     assert!(support.to_string().contains("zone: list"), "{support}");
-}
-
-/// The trial's verdict on a list with a zone is what an independent request sees.
-#[test]
-fn verdicts_on_zones_are_those_of_another_program() {
-    let ct = open();
-    let (mine, other) = (
-        udp(1).zone(Zone::new(5)).build().unwrap(),
-        udp(2).zone(Zone::new(6)).build().unwrap(),
-    );
-    ct.create(&mine).unwrap();
-    ct.create(&other).unwrap();
-    // conntrack -L -w asks the kernel and checks nothing itself where the kernel knows zones.
-    let lines = run("conntrack", &["-L", "-w", "5"]);
-    assert_eq!(lines.lines().count(), 1, "{lines}");
-    assert_eq!(listed(&ct, &Filter::new().zone(Zone::new(5))).len(), 1);
-    assert_eq!(listed(&ct, &Filter::new().zone(Zone::new(6))).len(), 1);
 }
 
 fn threads() -> usize {
@@ -188,35 +172,33 @@ fn what_was_stored_is_believed_until_the_next_boot() {
     assert!(!open(&nameless).0);
 }
 
-/// The verdicts on kernels that were looked at by other means as well.
+/// All verdicts on the kernels that were looked at, by the first two numbers of their version.
+const KNOWN: [(&str, &str); 5] = [
+    ("5.10", include_str!("verdicts/5.10")),
+    ("6.1", include_str!("verdicts/6.1")),
+    ("6.12", include_str!("verdicts/6.12")),
+    ("6.18", include_str!("verdicts/6.18")),
+    ("7.3", include_str!("verdicts/7.3")),
+];
+
+/// On a kernel that is not known, `CTNETLINK_UNKNOWN_KERNEL=1` lets this pass.
 #[test]
 fn verdicts_on_known_kernels() {
-    use FilterShape as S;
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let known = release.split('.').take(2).collect::<Vec<_>>().join(".");
     let support = KernelSupport::probe();
-    let verdict = |shape, family| (support.dump(shape, family), support.flush(shape, family));
-    let right = (Verdict::Right, Verdict::Right);
-    let inverted = (Verdict::Inverted, Verdict::Inverted);
-    let zone = verdict(S::ZONE, None);
-    let six = verdict(S::FAMILY | S::ORIG_SRC, Some(Family::Ipv6));
-    let four = verdict(S::FAMILY | S::ORIG_SRC, Some(Family::Ipv4));
-    let seen = (zone, four, six);
-    let ignored = (Verdict::Ignored, Verdict::Ignored);
-    let expected = match known.as_str() {
-        "6.12" => (right, right, right),
-        "6.18" => (right, right, inverted),
-        "5.10" | "6.1" => {
-            // A flush by address is none there: it looks for the one entry of the tuple.
-            assert!(!four.1.is_right() && !six.1.is_right(), "{support}");
-            (
-                ignored,
-                (Verdict::Right, four.1),
-                (Verdict::Inverted, six.1),
-            )
-        }
-        // One that nobody looked at yet: what matters is that user space makes up for it.
-        _ => seen,
-    };
-    assert_eq!(seen, expected, "{support}");
+    let lines = support.trials().iter().map(|trial| {
+        let family = trial.family.map(|family| format!("{family} "));
+        let (shape, list, flush) = (trial.shape, trial.dump, trial.flush);
+        format!(
+            "{}{shape}: list {list}; flush {flush}\n",
+            family.unwrap_or_default()
+        )
+    });
+    let found: String = lines.collect();
+    match known(&KNOWN) {
+        Ok(known) => assert_eq!(found, known, "found is\n{found}"),
+        Err(kernel) => assert!(
+            unknown_kernels_pass(),
+            "tests/kernel/verdicts does not know Linux {kernel}, where\n{found}"
+        ),
+    }
 }
