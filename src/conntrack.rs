@@ -273,8 +273,8 @@ impl Conntrack {
 
     /// Changes the entry of this key. What the update does not name stays.
     ///
-    /// The kernel makes the changes one after the other (time-out, status, tracker state, mark,
-    /// labels): when it refuses one, those before it are made.
+    /// The kernel makes the changes one after the other (helper, time-out, status, tracker state, mark,
+    /// sequence adjustment, SYN proxy, labels): when it refuses one, those before it are made.
     ///
     /// The entry is looked up first, to be sure that it is the one that is meant. The kernel does
     /// not compare ids when it changes: an entry that takes the tuple between the look-up and the
@@ -282,8 +282,12 @@ impl Conntrack {
     ///
     /// # Errors
     /// [`is_not_found`](crate::Error::is_not_found),
-    /// [`is_fixed_timeout`](crate::Error::is_fixed_timeout), and
-    /// [`is_invalid_input`](crate::Error::is_invalid_input) for tracker state of another protocol.
+    /// [`is_fixed_timeout`](crate::Error::is_fixed_timeout),
+    /// [`is_invalid_input`](crate::Error::is_invalid_input) for tracker state of another protocol,
+    /// [`is_no_label_space`](crate::Error::is_no_label_space),
+    /// [`is_busy`](crate::Error::is_busy) for the helper of an expected flow, and
+    /// [`is_unsupported`](crate::Error::is_unsupported) where the entry has no room for a sequence
+    /// adjustment or for what the SYN proxy remembers.
     pub fn update(&self, key: impl Into<Key>, update: &Update) -> Result<()> {
         ops::update(&self.session, &key.into(), update)
     }

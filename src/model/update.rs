@@ -166,7 +166,9 @@ impl UpdateBuilder {
     /// both ([`Status::SEQ_ADJUST`]).
     ///
     /// There is room for it in entries that were created over netlink, and in translated ones with a
-    /// helper; for others the kernel passes over it in silence (`ctnetlink_change_seq_adj`).
+    /// helper. Others get the rest of the update, and the error
+    /// [`is_unsupported`](crate::Error::is_unsupported): the kernel itself passes over it in silence
+    /// (`ctnetlink_change_seq_adj`), so the entry is looked up again.
     #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
     pub fn orig_seq_adjust(mut self, adjust: SeqAdjust) -> Self {
         self.orig_seq_adjust = Some(adjust);
@@ -192,7 +194,8 @@ impl UpdateBuilder {
 
     /// Takes the helper off the entry, and with it all that it expects; of an entry without one
     /// nothing changes. The kernel attaches no helper to an entry that is there, and of one that has a
-    /// master it refuses any change of it (`EBUSY`).
+    /// master it refuses any change of it (`EBUSY`). The information that a helper in user space keeps
+    /// is set when the entry is created, and not changed here.
     #[doc(alias = "CTA_HELP")]
     pub fn remove_helper(mut self) -> Self {
         self.remove_helper = true;

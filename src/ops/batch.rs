@@ -537,6 +537,11 @@ impl<U: Borrow<Update>> Job for Change<U> {
         wire::update(datagram, &item.key, item.update.borrow(), item.status)
     }
 
+    fn follow(&self, run: &mut Run<'_>, item: &Changing<U>) -> Result<()> {
+        let update = item.update.borrow();
+        single::check_adjusted(run.session, run.link, run.operation, &item.key, update)
+    }
+
     fn explain(&self, item: &Changing<U>, error: Error) -> Error {
         if item.fixed {
             error.of_fixed_timeout()

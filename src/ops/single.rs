@@ -204,7 +204,40 @@ fn change(
         } else {
             error
         }
-    })
+    })?;
+    check_adjusted(session, link, operation, key, update)
+}
+
+/// Where there is no room for a sequence adjustment the kernel changes everything else and says
+/// nothing (`ctnetlink_change_seq_adj`); where there is, it sets a bit of the status.
+pub(super) fn check_adjusted(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+    update: &Update,
+) -> Result<()> {
+    if update.orig_seq_adjust.is_none() && update.reply_seq_adjust.is_none() {
+        return Ok(());
+    }
+    let found = match find(session, link, operation, key) {
+        Ok(found) => found,
+        // It was changed, and has ended since.
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if found
+        .status()
+        .unwrap_or_default()
+        .contains(Status::SEQ_ADJUST)
+    {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        operation,
+        "the entry has no room for a sequence adjustment",
+        "the rest is changed; entries have it that are translated and have a helper, or that were created over netlink",
+    ))
 }
 
 /// Whether the kernel will refuse a change of the time-out (`__nf_ct_change_timeout`).
@@ -259,7 +292,7 @@ pub(super) fn check_effective(found: &Entry, update: &Update) -> Result<()> {
         return Err(Error::unsupported(
             Operation::Update,
             "the entry has no room for what the SYN proxy remembers",
-            "entries have it that a SYN proxy saw, or that were created over netlink",
+            "entries have it that a SYN proxy saw and, on newer kernels than 5.10, those created over netlink",
         ));
     }
     match &update.proto_info {

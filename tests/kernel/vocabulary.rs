@@ -1,6 +1,7 @@
 //! What few entries have: labels, helpers, time stamps, translation, masters, sequence adjustment,
 //! the SYN proxy.
 
+use std::net::UdpSocket;
 use std::time::{Duration, SystemTime};
 
 use ctnetlink::{
@@ -10,8 +11,8 @@ use ctnetlink::{
 
 use crate::capabilities::Capability;
 use crate::support::{
-    LONG, assert_flows, labels, listed, open, reserve_labels, run, set, udp, v4, v4_peer, v6,
-    v6_peer,
+    LONG, assert_flows, labels, listed, open, reserve_labels, run, set, track_loopback, udp, v4,
+    v4_peer, v6, v6_peer,
 };
 
 fn ftp() -> ctnetlink::EntryBuilder {
@@ -322,6 +323,41 @@ fn what_few_entries_have_is_changed() {
         )
     );
     assert_eq!(after.orig_seq_adjust(), None);
+}
+
+/// A flow that packets made, without translation and helper.
+#[test]
+fn what_an_entry_has_no_room_for_is_told() {
+    let ct = open();
+    track_loopback();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"?", socket.local_addr().unwrap()).unwrap();
+    let flow = listed(&ct, &Filter::new()).remove(0);
+    let adjust = SeqAdjust {
+        correction_pos: 1,
+        offset_before: 2,
+        offset_after: 3,
+    };
+    for (mark, update) in (1..).zip([
+        Update::builder().orig_seq_adjust(adjust),
+        Update::builder().reply_seq_adjust(adjust),
+    ]) {
+        let update = update.mark(mark).build().unwrap();
+        let error = ct.update(&flow, &update).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        let many = ct.update_many([(&flow, &update)]);
+        assert!(many.results()[0].as_ref().unwrap_err().is_unsupported());
+        let now = ct.get(&flow).unwrap();
+        assert_eq!((now.mark(), now.orig_seq_adjust()), (Some(mark), None));
+    }
+    let proxy = Synproxy {
+        isn: 1,
+        its: 2,
+        tsoff: 3,
+    };
+    let update = Update::builder().synproxy(proxy).mark(9).build().unwrap();
+    assert!(ct.update(&flow, &update).unwrap_err().is_unsupported());
+    assert_eq!(ct.get(&flow).unwrap().mark(), Some(2));
 }
 
 /// Of a flow that was expected the helper stays, whatever is said of it.

@@ -7,11 +7,12 @@
 //! - In XML they name the states of SCTP and DCCP after those of TCP with the same numbers. Here they
 //!   have their own names.
 //! - A state that they do not know is `NONE` to them. Here it is `STATE_` and its number.
-//! - In XML they do not escape names. Here names are escaped, and no name ends a line.
+//! - They do not escape names, neither in lines nor in XML. Here names are escaped, and no name ends a
+//!   line or a field.
 //! - Where none of an entry's labels has a name, they write the word `labels` and nothing else. Here
 //!   the field is left out.
 //! - Of a `connlabel.conf` they pass over names with characters such as an underscore, which are read
-//!   here, and read names of digits alone, which are passed over here.
+//!   here, and read names of digits alone and the name `NONE`, which are passed over here.
 //! - A flow that ended before it began, by a clock that was set back, is to them close to 2^64 seconds
 //!   old. Here it is 0 seconds old.
 

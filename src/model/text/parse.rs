@@ -208,6 +208,11 @@ impl FromStr for Entry {
                 }
                 continue;
             }
+            // Names of labels mean what the printing host's connlabel.conf says, and may have spaces in
+            // them. They come last; where none has a name there is the word alone.
+            if word == "labels" || word.starts_with("labels=") {
+                break;
+            }
             let twice = || refuse.at(word, "given twice", "each field once");
             let set_zone = |zone: &mut Option<EntryZone>, new: EntryZone| {
                 if zone.replace(new).is_some() {
@@ -261,8 +266,7 @@ impl FromStr for Entry {
                         "secmark" => rare.secmark.replace(refuse.number(word, value)?).is_some(),
                         "secctx" => rare.secctx.replace(unescape(value)).is_some(),
                         // How long ago the flow began: no moment in time can be told from it.
-                        // Names of labels mean what the printing host's connlabel.conf says.
-                        "delta-time" | "labels" => false,
+                        "delta-time" => false,
                         "use" => use_count.replace(refuse.number(word, value)?).is_some(),
                         "zone" | "zone-orig" | "zone-reply" => {
                             let number = Zone::new(refuse.number(word, value)?);
@@ -366,10 +370,9 @@ mod tests {
             "helper=ftp",
             "delta-time=9 [start=Sun Nov 22 22:53:43 2026] helper=ftp",
         );
-        assert_eq!(
-            format!("{timed} labels=a,b").parse::<Entry>().unwrap(),
-            entry
-        );
+        for labels in ["labels=a,b", "labels", "labels=zero,hex one,x mark=5"] {
+            assert_eq!(format!("{timed} {labels}").parse::<Entry>().unwrap(), entry);
+        }
         assert!(format!("{line} [start=Sun").parse::<Entry>().is_err());
         assert!(format!("ipv6 10 {line}").parse::<Entry>().is_err());
         assert!(format!("ipv4 10 {line}").parse::<Entry>().is_err());
