@@ -101,6 +101,10 @@ impl Namespace {
         &self.label
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
     fn is_current(&self) -> bool {
         stat(CURRENT).is_ok_and(|status| (status.st_dev, status.st_ino) == self.identity)
     }

@@ -53,7 +53,19 @@ pub(crate) fn delete_matching(
         undone: HashMap::new(),
     };
     let mut passes = 0;
-    if options.are_for_kernel() && by_kernel(session, filter)? {
+    let by_kernel = match by_kernel(session, filter, options) {
+        // It may be done: not to be said as if nothing were, and another look will tell.
+        Err(error) if error.is_outcome_unknown() => {
+            tracing::warn!(%error, "a flush was not heard of");
+            if options.verify == 0 {
+                deletion.deleted.stopped = Some(error);
+                deletion.deleted.complete = Completeness::Interrupted;
+            }
+            true
+        }
+        done => done?,
+    };
+    if by_kernel {
         deletion.deleted.matched = None;
         deletion.deleted.deleted = None;
         if options.verify == 0 {
@@ -82,9 +94,9 @@ pub(crate) fn delete_matching(
 }
 
 /// In one request, if the kernel was seen to do right by exactly this kind of filter.
-fn by_kernel(session: &Session, filter: &Filter) -> Result<bool> {
+fn by_kernel(session: &Session, filter: &Filter, options: &DeleteOptions) -> Result<bool> {
     // What no kernel can do whole is no reason to try this one out.
-    if !filter.is_for_kernel() {
+    if !options.are_for_kernel() || !filter.is_for_kernel() {
         return Ok(false);
     }
     let Some(kernel) = filter.for_flush(session.support()) else {

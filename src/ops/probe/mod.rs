@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use std::{fs, thread};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use tracing::{info, warn};
 
@@ -124,14 +125,22 @@ fn elsewhere<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::Builder::new()
             .name("ctnetlink-probe".into())
             .spawn_scoped(scope, move || {
-                unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
+                let failed = |errno, hint| {
                     Error::system(
                         Operation::Probe,
                         "make a network namespace",
                         errno,
-                        Some("it needs CAP_SYS_ADMIN"),
+                        Some(hint),
                     )
-                })?;
+                };
+                let live = Namespace::open(Target::Current)?;
+                unshare(CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| failed(errno, "it needs CAP_SYS_ADMIN"))?;
+                // A sandbox may say yes and do nothing, and a trial may empty the table.
+                if Namespace::open(Target::Current)?.is_same(&live) {
+                    return Err(failed(Errno::EPERM, "it is said to be made, and is not"));
+                }
+                drop(live);
                 work()
             })
             .map_err(failed)?

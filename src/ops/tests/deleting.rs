@@ -121,7 +121,7 @@ fn lists_right() -> KernelSupport {
     support(&filters(), Verdict::Right, Verdict::Unproven)
 }
 
-fn support(filters: &[Filter], dump: Verdict, flush: Verdict) -> KernelSupport {
+pub(super) fn support(filters: &[Filter], dump: Verdict, flush: Verdict) -> KernelSupport {
     let trial = |filter: &Filter| Trial {
         shape: filter.kernel().shape(),
         family: filter.kernel().family,

@@ -1,9 +1,10 @@
 //! Deletions of many entries, in portions and several looks, and what may happen between these.
 
+use super::deleting::support;
 use super::fake::{Fake, Quirk, Row};
 use super::*;
 use crate::filter::Filter;
-use crate::model::{Completeness, DeleteOptions, Deleted, EntryZone};
+use crate::model::{Completeness, DeleteOptions, Deleted, EntryZone, Verdict};
 use crate::ops::{delete_matching, list};
 
 /// More than a few portions.
@@ -164,6 +165,33 @@ fn deletes_whose_answer_is_lost_are_counted_and_limited() {
     assert_eq!((deleted.matched, deleted.left), (Some(3), true));
     assert!(!deleted.is_clean());
     assert_eq!(fake.left(), [udp_in(3, 5)]);
+}
+
+/// The same of a flush by one request.
+#[test]
+fn a_flush_whose_answer_is_lost_is_not_said_to_be_nothing() {
+    let proven = support(&[five()], Verdict::Right, Verdict::Right);
+    let losing = || {
+        let fake = Fake::new(
+            Quirk::Nothing,
+            proven.clone(),
+            &[udp_in(1, 5), udp_in(2, 6)],
+        );
+        fake.table().lost = 1;
+        fake
+    };
+    let fake = losing();
+    let deleted = delete_matching(fake.session(), &five(), &DeleteOptions::new()).unwrap();
+    assert!(deleted.by_kernel() && !deleted.is_clean());
+    assert!(deleted.stopped.unwrap().is_outcome_unknown());
+    assert_eq!(deleted.complete, Completeness::Interrupted);
+    assert_eq!(fake.left(), [udp_in(2, 6)]);
+    // Another look settles it.
+    let fake = losing();
+    let deleted =
+        delete_matching(fake.session(), &five(), &DeleteOptions::new().verify(1)).unwrap();
+    assert!(deleted.by_kernel() && deleted.is_clean() && !deleted.left);
+    assert_eq!(fake.left(), [udp_in(2, 6)]);
 }
 
 #[test]
