@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ctnetlink::{
-    Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, EntryZone, GreKeys, Icmp,
-    Icmpv6, Labels, NatRange, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy,
+    Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, EntryZone, GreKeys, Helper,
+    Icmp, Icmpv6, Labels, NatRange, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy,
     TcpFlagChange, TcpFlags, TcpInfo, TcpState, Zone,
 };
 
@@ -243,7 +243,7 @@ pub(crate) fn extensions(store: &mut Store) {
     maker.entry(
         "helper-ftp",
         "an entry with the helper ftp",
-        ftp().helper("ftp"),
+        ftp().helper(Helper::FTP),
     );
     let (src6, dst6) = ends(6, 21);
     maker.entry(
@@ -251,7 +251,7 @@ pub(crate) fn extensions(store: &mut Store) {
         "an entry over IPv6 with the helper ftp",
         Entry::tcp(src6, dst6)
             .state(TcpState::Established)
-            .helper("ftp"),
+            .helper(Helper::FTP),
     );
     let adjust = |pos| SeqAdjust {
         correction_pos: pos,
@@ -358,7 +358,7 @@ fn recorded(maker: &mut Maker<'_>) {
             .labels(labels)
             .mark(7)
             .zone(Zone::new(9))
-            .helper("ftp")
+            .helper(Helper::FTP)
             .nat_src(NatRange::address(address("203.0.113.9")))
             .status(Status::SEEN_REPLY | Status::ASSURED),
     );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ctnetlink::{
-    Conntrack, Entry, EntryBuilder, LabelChange, Labels, NatRange, TcpState, Update, Zone,
+    Conntrack, Entry, EntryBuilder, Helper, LabelChange, Labels, NatRange, TcpState, Update, Zone,
 };
 
 use crate::bytes::{AF_UNSPEC, DUMP, ENTRIES, request};
@@ -111,7 +111,7 @@ pub(crate) fn of_requests(store: &mut Store) {
         "",
         tcp()
             .nat_src(NatRange::address(address("203.0.113.9")))
-            .helper("ftp"),
+            .helper(Helper::FTP),
         None,
     );
     rules(LABEL_RULE);

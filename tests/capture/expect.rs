@@ -4,7 +4,7 @@ use std::io::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ctnetlink::{Conntrack, Entry, TcpState, Zone};
+use ctnetlink::{Conntrack, Entry, Helper, TcpState, Zone};
 
 use crate::bytes::{
     ACK, AF_INET, AF_INET6, AF_UNSPEC, CREATE, DUMP, ENTRIES, EXPECTATIONS, be16, be32, nest,
@@ -18,6 +18,7 @@ use crate::talk::{Talk, kind};
 pub(crate) const EVENTS: &[u32] = &[4, 5, 6];
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const CTA_EXPECT_MASTER: u16 = 1;
 const CTA_EXPECT_TUPLE: u16 = 2;
 const CTA_EXPECT_MASK: u16 = 3;
@@ -30,20 +31,33 @@ const CTA_EXPECT_NAT: u16 = 10;
 const CTA_EXPECT_FN: u16 = 11;
 
 /// What is asked for beyond master, tuple, mask and time-out.
-#[derive(Default)]
 struct More {
+    /// The master's, which also says its protocol and port.
+    helper: Helper,
     zone: Option<u16>,
     /// The master lost its helper before the expectation was made.
     unhelped: bool,
     attributes: Vec<Vec<u8>>,
 }
 
-/// A connection for FTP's control, and what it expects.
+impl Default for More {
+    fn default() -> Self {
+        Self {
+            helper: Helper::FTP,
+            zone: None,
+            unhelped: false,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// A connection for control, and what it expects.
 struct Master {
     ct: Conntrack,
     talk: Talk,
     events: Talk,
     family: u8,
+    protocol: u8,
     src: SocketAddr,
     dst: SocketAddr,
     /// What was done so far.
@@ -51,39 +65,55 @@ struct Master {
 }
 
 impl Master {
-    fn new(family: u8, zone: Option<u16>) -> Self {
-        let (ct, (src, dst)) = (Conntrack::open().unwrap(), ends(family, 21));
+    /// Of a kernel that has no such helper: why it refused.
+    fn new(family: u8, helper: Helper, zone: Option<u16>) -> Result<Self, ctnetlink::Error> {
+        let (protocol, port) = match helper.as_str() {
+            "ftp" => (TCP, 21),
+            "tftp" => (UDP, 69),
+            "sip" => (UDP, 5060),
+            other => panic!("{other}: say what it watches"),
+        };
+        let (ct, (src, dst)) = (Conntrack::open().unwrap(), ends(family, port));
         // Before the master is made: the events of what nobody listened to at its start are not sent.
         let events = Talk::listen(EVENTS);
-        let mut master = Entry::tcp(src, dst)
-            .state(TcpState::Established)
-            .helper("ftp")
-            .timeout(Duration::from_secs(100_000));
+        let mut master = if protocol == TCP {
+            Entry::tcp(src, dst).state(TcpState::Established)
+        } else {
+            Entry::udp(src, dst)
+        }
+        .helper(helper)
+        .timeout(Duration::from_secs(100_000));
         if let Some(zone) = zone {
             master = master.zone(Zone::new(zone));
         }
         let master = master.build().unwrap();
-        ct.create(&master).unwrap();
-        Self {
+        ct.create(&master)?;
+        Ok(Self {
             ct,
             talk: Talk::open(),
             events,
             family: if family == 4 { AF_INET } else { AF_INET6 },
+            protocol,
             src,
             dst,
             made: format!("IPCTNL_MSG_CT_NEW of \"{master}\""),
-        }
+        })
     }
 
     fn tuple(&self, kind: u16) -> Vec<u8> {
         let (src, dst) = (self.src, self.dst);
-        tuple(kind, TCP, (src.ip(), src.port()), (dst.ip(), dst.port()))
+        tuple(
+            kind,
+            self.protocol,
+            (src.ip(), src.port()),
+            (dst.ip(), dst.port()),
+        )
     }
 
     /// From anywhere on the other side, to a port of this one.
     fn expected(&self) -> Vec<u8> {
         let to = (self.src.ip(), 5001);
-        tuple(CTA_EXPECT_TUPLE, TCP, (self.dst.ip(), 0), to)
+        tuple(CTA_EXPECT_TUPLE, self.protocol, (self.dst.ip(), 0), to)
     }
 
     /// Asks for a change.
@@ -116,7 +146,7 @@ impl Master {
         let mut attributes = vec![
             self.tuple(CTA_EXPECT_MASTER),
             self.expected(),
-            tuple(CTA_EXPECT_MASK, TCP, (all, 0), (all, 0xffff)),
+            tuple(CTA_EXPECT_MASK, self.protocol, (all, 0), (all, 0xffff)),
             be32(CTA_EXPECT_TIMEOUT, 300),
         ];
         attributes.extend(more.zone.map(|zone| be16(CTA_EXPECT_ZONE, zone)));
@@ -129,7 +159,10 @@ impl Master {
 
 /// Makes an expectation and keeps what the kernel shows of it.
 fn expect(store: &mut Store, family: u8, name: &str, what: &str, more: &More) {
-    let mut master = Master::new(family, more.zone);
+    let mut master = match Master::new(family, more.helper, more.zone) {
+        Ok(master) => master,
+        Err(refusal) => return store.lacks(&format!("expect-{name}"), refusal),
+    };
     let unhelped = if more.unhelped {
         master.lose_helper()
     } else {
@@ -148,8 +181,8 @@ fn expect(store: &mut Store, family: u8, name: &str, what: &str, more: &More) {
         &format!("{}; IPCTNL_MSG_EXP_GET, NLM_F_DUMP", master.made),
         &list[0],
     );
-    // An event has the same attributes as the list: two kinds are enough.
-    if ["tcp4", "nat6"].contains(&name) {
+    // An event has the same attributes as the list: three kinds are enough.
+    if ["tcp4", "nat6", "sip4"].contains(&name) {
         life(store, name, what, &mut master);
     }
     master.ct.flush_all().unwrap();
@@ -234,5 +267,28 @@ pub(crate) fn requested(store: &mut Store) {
                 text(CTA_EXPECT_FN, "nat-follow-master"),
             ]),
         );
+        one(
+            "tftp",
+            " of UDP, by the helper tftp",
+            More {
+                helper: Helper::TFTP,
+                ..with(&[text(CTA_EXPECT_HELP_NAME, "tftp")])
+            },
+        );
+        // Only with a helper's name does the kernel take a class. INACTIVE, and `SIP_EXPECT_VIDEO`.
+        if family == 4 {
+            one(
+                "sip",
+                " of UDP, inactive, in a class of the helper sip",
+                More {
+                    helper: Helper::SIP,
+                    ..with(&[
+                        text(CTA_EXPECT_HELP_NAME, "sip"),
+                        be32(CTA_EXPECT_FLAGS, 2),
+                        be32(CTA_EXPECT_CLASS, 2),
+                    ])
+                },
+            );
+        }
     }
 }
