@@ -62,6 +62,8 @@ cargo fmt --check
 
 step "clippy"
 cargo clippy --locked --all-targets --all-features -- -D warnings
+# Not a test that anything runs, so it is not among all targets.
+cargo clippy --locked --test capture --all-features -- -D warnings
 # Each feature alone, and none: what one needs must not come from another.
 cargo clippy --locked --no-default-features -- -D warnings
 features=$(sed -n '/^\[features\]$/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
