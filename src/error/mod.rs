@@ -5,9 +5,16 @@
 //! deadline, a damaged answer, or an input that could never have been right. Callers decide by the
 //! predicates ([`Error::is_not_found`] and its siblings), not by the text.
 
+mod errno;
+mod operation;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+
+pub use errno::Errno;
+pub(crate) use errno::Failure;
+pub use operation::Operation;
 
 use crate::model::Count;
 
@@ -117,179 +124,6 @@ struct Hint(Option<&'static str>);
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |hint| write!(f, "; {hint}"))
-    }
-}
-
-/// The conversation with the kernel that an [`Error`] belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// Opening a handle, or a further socket of it.
-    Open,
-    /// `create`, `create_many`.
-    Create,
-    /// `upsert`.
-    Upsert,
-    /// `update`, `update_many`.
-    Update,
-    /// `get`.
-    Get,
-    /// `delete`, `delete_many`; `delete_matching`, `flush_zone` and `flush_family` where they walk
-    /// the table.
-    Delete,
-    /// `list`, `visit`.
-    List,
-    /// `list_and_zero_counters`.
-    ListAndZeroCounters,
-    /// `count`.
-    Count,
-    /// `flush_all`; `delete_matching`, `flush_zone` and `flush_family` where the kernel does it in
-    /// one request.
-    Flush,
-    /// A subscription to events.
-    Events,
-    /// `cpu_stats`, `expect_cpu_stats`.
-    Stats,
-    /// Reading and writing settings.
-    Settings,
-    /// `expectations().create`.
-    CreateExpectation,
-    /// `expectations().get`.
-    GetExpectation,
-    /// `expectations().set_timeout`.
-    UpdateExpectation,
-    /// `expectations().delete` and its siblings.
-    DeleteExpectation,
-    /// `expectations().list`, `list_of`, `list_by_helper`.
-    ListExpectations,
-    /// `expectations().flush_all`.
-    FlushExpectations,
-    /// Trying the kernel's filters out.
-    Probe,
-    /// Converting what another library received.
-    Convert,
-    /// Reading time-out policies and defaults.
-    Policies,
-    /// Creating, changing and deleting time-out policies, and changing defaults.
-    ChangePolicies,
-}
-
-impl Operation {
-    /// The name that errors and traces use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Create => "create",
-            Self::Upsert => "upsert",
-            Self::Update => "update",
-            Self::Get => "get",
-            Self::Delete => "delete",
-            Self::List => "list",
-            Self::ListAndZeroCounters => "list and zero counters",
-            Self::Count => "count",
-            Self::Flush => "flush",
-            Self::Events => "events",
-            Self::Stats => "statistics",
-            Self::Settings => "settings",
-            Self::Probe => "probe",
-            Self::Convert => "convert",
-            Self::CreateExpectation => "create expectation",
-            Self::GetExpectation => "get expectation",
-            Self::UpdateExpectation => "update expectation",
-            Self::DeleteExpectation => "delete expectation",
-            Self::ListExpectations => "list expectations",
-            Self::FlushExpectations => "flush expectations",
-            Self::Policies => "read time-out policies",
-            Self::ChangePolicies => "change time-out policies",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// An error number of the system, as in errno(3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Errno(i32);
-
-impl Errno {
-    /// From the positive number, as in `<errno.h>`.
-    #[must_use]
-    pub const fn from_raw(raw: i32) -> Self {
-        Self(raw)
-    }
-
-    /// The positive number.
-    #[must_use]
-    pub const fn raw(self) -> i32 {
-        self.0
-    }
-
-    pub(crate) fn is(self, errno: nix::errno::Errno) -> bool {
-        self.0 == errno as i32
-    }
-}
-
-impl From<nix::errno::Errno> for Errno {
-    fn from(errno: nix::errno::Errno) -> Self {
-        Self(errno as i32)
-    }
-}
-
-impl From<&std::io::Error> for Errno {
-    fn from(error: &std::io::Error) -> Self {
-        Self(
-            error
-                .raw_os_error()
-                .unwrap_or(nix::errno::Errno::EIO as i32),
-        )
-    }
-}
-
-/// Shows the symbol, `ENOENT`.
-impl fmt::Debug for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match nix::errno::Errno::from_raw(self.0) {
-            nix::errno::Errno::UnknownErrno => write!(f, "errno {}", self.0),
-            known => write!(f, "{known:?}"),
-        }
-    }
-}
-
-/// Shows the symbol and its meaning, `ENOENT (No such file or directory)`.
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match nix::errno::Errno::from_raw(self.0) {
-            nix::errno::Errno::UnknownErrno => write!(f, "errno {}", self.0),
-            known => write!(f, "{known:?} ({})", known.desc()),
-        }
-    }
-}
-
-/// An `NLMSG_ERROR`, or an `NLMSG_DONE` that carries an error: errno and extended ack.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) errno: Errno,
-    /// `NLMSGERR_ATTR_MSG`
-    pub(crate) message: Option<String>,
-    /// `NLMSGERR_ATTR_OFFS`: from the start of the request's netlink header.
-    pub(crate) offset: Option<u32>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.errno, f)?;
-        if let Some(message) = &self.message {
-            write!(f, ": the kernel says {message:?}")?;
-        }
-        if let Some(offset) = self.offset {
-            write!(f, " (attribute at offset {offset} of the request)")?;
-        }
-        Ok(())
     }
 }
 
