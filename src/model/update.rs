@@ -194,7 +194,8 @@ impl UpdateBuilder {
 
     /// Takes the helper off the entry, and with it all that it expects; of an entry without one
     /// nothing changes. The kernel attaches no helper to an entry that is there, and of one that has a
-    /// master it refuses any change of it (`EBUSY`). The information that a helper in user space keeps
+    /// master it refuses any change of it (`EBUSY`). Linux 7.3 takes none off any more
+    /// ([`is_unsupported`](crate::Error::is_unsupported)). The information that a helper in user space keeps
     /// is set when the entry is created, and not changed here.
     #[doc(alias = "CTA_HELP")]
     pub fn remove_helper(mut self) -> Self {

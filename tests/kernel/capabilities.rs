@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use ctnetlink::{
-    Conntrack, Entry, Event, EventGroups, Family, NewExpectation, NewTimeoutPolicy, TcpState,
-    Tuple, UdpTimeouts, Update,
+    Conntrack, Entry, Event, EventGroups, Family, Helper, NewExpectation, NewTimeoutPolicy,
+    TcpState, Tuple, UdpTimeouts, Update,
 };
 
 use crate::support::{LONG, command, own_namespace, run, set, setting, udp, v4, v4_peer};
@@ -55,6 +55,8 @@ capabilities! {
     PoliciesHeldByRules,
     /// nftables can forward flows past its rules.
     FlowTables,
+    /// The helper of a flow that is there can be taken off.
+    HelpersGo,
 }
 
 /// Kernels by the first two numbers of their version, and what they lack.
@@ -101,6 +103,7 @@ const LACKING: [(&str, &[Capability]); 5] = [
             AutoHelpers,
             ExpectationsWithoutHelper,
             PoliciesHeldByRules,
+            HelpersGo,
         ],
     ),
 ];
@@ -141,6 +144,14 @@ impl Capability {
             Self::Synproxy => keeps_the_syn_proxys_state(),
             Self::ExpectationsWithoutHelper => expects_without_helper(),
             Self::PoliciesHeldByRules => holds_used_policies(),
+            Self::HelpersGo => {
+                let ct = Conntrack::open().unwrap();
+                let flow = Entry::tcp(v4(1), v4_peer(21)).helper(Helper::FTP);
+                let flow = flow.timeout(LONG).build().unwrap();
+                ct.create(&flow).unwrap();
+                let update = Update::builder().remove_helper().build().unwrap();
+                ct.update(&flow, &update).is_ok()
+            }
             Self::FlowTables => {
                 let table = "add table t; add flowtable t f { hook ingress priority 0; }";
                 command("nft", &[table]).status.success()

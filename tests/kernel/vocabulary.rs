@@ -274,7 +274,9 @@ fn what_few_entries_have_is_changed() {
     }
     let before = ct.get(&bystander).unwrap();
     let change = |update: UpdateBuilder| {
-        ct.update(&flow, &update.build().unwrap()).unwrap();
+        let update = update.build().unwrap();
+        let done = ct.update(&flow, &update);
+        done.unwrap_or_else(|error| panic!("{update:?}: {error}"));
         ct.get(&flow).unwrap()
     };
 
@@ -298,6 +300,14 @@ fn what_few_entries_have_is_changed() {
         assert!(error.is_unsupported(), "{error}");
     }
 
+    if !Capability::HelpersGo.is_there() {
+        let update = Update::builder().remove_helper().build().unwrap();
+        let error = ct.update(&flow, &update).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        assert_eq!(ct.get(&flow).unwrap().helper(), Some(Helper::FTP));
+        assert_eq!(ct.expectations().list().unwrap().count(), 2);
+        return;
+    }
     for _ in 0..2 {
         let found = change(Update::builder().remove_helper());
         assert_eq!((found.helper(), found.mark()), (None, Some(9)));

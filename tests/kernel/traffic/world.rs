@@ -213,12 +213,16 @@ impl World {
                 ));
             }
             for router in routers {
-                // Acknowledgements that wait for a timer would have the other end send again, which
-                // the tracker takes for a step of the connection.
-                batch.push(format!("route add default via {router} quickack 1"));
+                // Acknowledgements that wait for a timer, or for an emulated machine, would have the
+                // other end send again, which trackers and helpers take for a step of their own.
+                batch.push(format!(
+                    "route add default via {router} quickack 1 rto_min 20s"
+                ));
             }
             place.run(move || {
                 ip(&batch.join("\n"));
+                // Nor is a probe sent for what may be lost, which older kernels do at 200 ms.
+                sysctl("ipv4/tcp_early_retrans", "0");
                 // What is made by hand has no end in the kernel, which would answer where it has the
                 // module: only taps hear it.
                 let mute = "type filter hook input priority 0; meta l4proto { 33, 132 } drop;";
