@@ -23,7 +23,9 @@ use crate::model::{Boot, KernelSupport};
 #[cfg(test)]
 pub(super) use self::{
     flush::Flushes,
-    population::{entries, filters},
+    population::{
+        LEAST, addresses, asked_addresses, asked_ports, conditions, entries, filters, ports,
+    },
     trials::Ground,
 };
 
