@@ -46,8 +46,8 @@ impl Lists {
             return Err(error.clone());
         }
         let made = entries.iter().zip(batch.results());
-        let made = made.filter_map(|(new, result)| result.is_ok().then(|| new.entry()));
-        let halves = population::has_halves(made);
+        let made = made.filter(|(_, result)| result.is_ok());
+        let halves = population::has_halves(made.map(|(new, _)| new.entry()));
         let all = Begun::new(|datagram| wire::dump(datagram, Request::List))?;
         Ok(Self {
             order: Order::new(all),
@@ -129,7 +129,7 @@ impl<I: Iterator<Item = Result<Entry>>> Order<I> {
             Some(at) if !piece.ended => &self.known[..=at],
             _ => &self.known[..],
         };
-        population::puts_to_test(filter, walked.iter(), halves)
+        population::puts_to_test(filter, &walked.iter(), halves)
     }
 }
 

@@ -34,7 +34,7 @@ impl Flushes {
     /// Right, unless too little is there for a proof.
     fn proven(&self, filter: &KernelFilter) -> Verdict {
         let all = self.all.iter().map(NewEntry::entry);
-        if population::puts_to_test(filter, all.clone(), population::has_halves(all)) {
+        if population::puts_to_test(filter, &all, population::has_halves(all.clone())) {
             Verdict::Right
         } else {
             Verdict::Unproven

@@ -181,7 +181,7 @@ pub(in crate::ops) fn conditions(shape: FilterShape) -> impl Iterator<Item = Fil
 /// `halves`: there are entries with a zone of one direction.
 pub(super) fn puts_to_test<'a>(
     filter: &KernelFilter,
-    seen: impl Iterator<Item = &'a Entry> + Clone,
+    seen: &(impl Iterator<Item = &'a Entry> + Clone),
     halves: bool,
 ) -> bool {
     let alone = |condition: FilterShape| {
@@ -483,7 +483,7 @@ mod tests {
                         assert!(fail >= few, "{filter:?} but for {one}: {fail} of {of_each}");
                     }
                     let seen = all.iter().map(NewEntry::entry);
-                    assert!(puts_to_test(&filter, seen, true), "{filter:?}: {of_each}");
+                    assert!(puts_to_test(&filter, &seen, true), "{filter:?}: {of_each}");
                 }
             }
         }
@@ -497,7 +497,7 @@ mod tests {
             let seen = all.iter().map(NewEntry::entry);
             let left = seen.filter(|entry| !kind(entry));
             assert!(
-                !puts_to_test(filter, left, true),
+                !puts_to_test(filter, &left, true),
                 "{filter:?} without {what}"
             );
         };
@@ -545,7 +545,7 @@ mod tests {
                     // A kernel without them is not asked about them.
                     let seen = all.iter().map(NewEntry::entry);
                     let whole = seen.filter(|entry| matches!(entry.zone(), EntryZone::Both(_)));
-                    assert!(!has_halves(whole.clone()) && puts_to_test(&filter, whole, false));
+                    assert!(!has_halves(whole.clone()) && puts_to_test(&filter, &whole, false));
                 }
             }
         }
