@@ -5,9 +5,8 @@
 //! needed, and of each filtered list only the first pieces are looked at: it must begin as that
 //! order says.
 
-use super::population;
-use super::session;
 use super::trials::Ground;
+use super::{population, proof, session};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Buffers, Socket, Transport};
 use crate::model::{Entry, FilterShape, KernelFilter, Verdict};
@@ -129,7 +128,7 @@ impl<I: Iterator<Item = Result<Entry>>> Order<I> {
             Some(at) if !piece.ended => &self.known[..=at],
             _ => &self.known[..],
         };
-        population::puts_to_test(filter, &walked.iter(), halves)
+        proof::puts_to_test(filter, &walked.iter(), halves)
     }
 }
 
@@ -408,7 +407,7 @@ mod tests {
                     let verdict = watched(&all, &filter, &good, size);
                     assert_eq!(verdict, Verdict::Right, "{filter:?}");
                     // It takes its time, and is the same with more of them.
-                    let one_by_one = population::conditions(shape).filter(|_| of_each == FEW);
+                    let one_by_one = proof::conditions(shape).filter(|_| of_each == FEW);
                     for one in one_by_one {
                         let blind = filter.restricted(!one);
                         let begun = given(&|entry| blind.matches(entry));

@@ -1,7 +1,7 @@
 //! Flushes with filters, tried: who survives?
 
 use super::trials::Ground;
-use super::{population, session};
+use super::{population, proof, session};
 use crate::error::{Operation, Result};
 use crate::model::{Entry, FilterShape, KernelFilter, NewEntry, Verdict};
 use crate::ops::single::acknowledged;
@@ -34,7 +34,7 @@ impl Flushes {
     /// Right, unless too little is there for a proof.
     fn proven(&self, filter: &KernelFilter) -> Verdict {
         let all = self.all.iter().map(NewEntry::entry);
-        if population::puts_to_test(filter, &all, population::has_halves(all.clone())) {
+        if proof::puts_to_test(filter, &all, population::has_halves(all.clone())) {
             Verdict::Right
         } else {
             Verdict::Unproven

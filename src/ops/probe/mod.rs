@@ -6,6 +6,7 @@ mod features;
 mod flush;
 mod population;
 mod process;
+mod proof;
 mod trials;
 
 use std::time::Duration;
@@ -23,9 +24,8 @@ use crate::model::{Boot, EDITION, KernelSupport};
 #[cfg(test)]
 pub(super) use self::{
     flush::Flushes,
-    population::{
-        LEAST, addresses, asked_addresses, asked_ports, conditions, entries, filters, ports,
-    },
+    population::{LEAST, entries, filters},
+    proof::{Value, asked, conditions, values},
     trials::Ground,
 };
 

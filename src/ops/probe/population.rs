@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::proof::{ENDS, astray};
 use crate::error::Result;
 use crate::model::{
     Entry, EntryZone, Family, FilterShape, Icmp, Icmpv6, KernelFilter, KernelTuple, Layer4, Mark,
@@ -16,37 +17,15 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 /// For experiments (RFC 3692): the addresses alone identify a flow.
 const PORTLESS: Protocol = Protocol::new(253);
 
-/// The fields of an entry: ends of the original tuple, then of the reply. By the bits of its number a
-/// field is the other end of the same tuple, or the same end of the other tuple.
-pub(in crate::ops) const FIELDS: usize = 4;
 /// What filters ask of the ports.
-const PORTS: [u16; FIELDS] = [1111, 443, 8443, 2222];
-/// Words of an IPv6 address, bytes of an IPv4 address.
-const WORDS: usize = 4;
-
+const PORTS: [u16; ENDS] = [1111, 443, 8443, 2222];
 /// What filters ask of the address of a field: in the discard-only prefix of RFC 6666, and the first
 /// of the documentation prefixes of RFC 5737.
 fn place(family: Family, field: usize) -> IpAddr {
-    let last = [1, 3, 5, 7][field % FIELDS];
+    let last = [1, 3, 5, 7][field % ENDS];
     match family {
         Family::Ipv4 => Ipv4Addr::new(192, 0, 2, last).into(),
         Family::Ipv6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, last.into()).into(),
-    }
-}
-
-/// The same address but for one word.
-fn astray(address: IpAddr, word: usize) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mut bytes = address.octets();
-            bytes[word % WORDS] ^= 0x80;
-            bytes.into()
-        }
-        IpAddr::V6(address) => {
-            let mut halves = address.segments();
-            halves[word % WORDS * 2 + 1] ^= 0x80;
-            halves.into()
-        }
     }
 }
 
@@ -57,38 +36,6 @@ fn own_place(family: Family, n: u16) -> IpAddr {
         Family::Ipv4 => Ipv4Addr::new(198, 18, high, low).into(),
         Family::Ipv6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 1, n).into(),
     }
-}
-
-pub(in crate::ops) fn addresses(entry: &Entry) -> [IpAddr; FIELDS] {
-    let (orig, reply) = (entry.orig(), entry.reply());
-    [orig.src(), orig.dst(), reply.src(), reply.dst()]
-}
-
-pub(in crate::ops) fn ports(entry: &Entry) -> [Option<u16>; FIELDS] {
-    let (orig, reply) = (entry.orig(), entry.reply());
-    let ports = [orig.src_port(), orig.dst_port()];
-    [ports[0], ports[1], reply.src_port(), reply.dst_port()]
-}
-
-/// What a filter asks of each address, and the condition that it is.
-pub(in crate::ops) fn asked_addresses(
-    filter: &KernelFilter,
-) -> [(FilterShape, Option<IpAddr>); FIELDS] {
-    [
-        (FilterShape::ORIG_SRC, filter.orig.src),
-        (FilterShape::ORIG_DST, filter.orig.dst),
-        (FilterShape::REPLY_SRC, filter.reply.src),
-        (FilterShape::REPLY_DST, filter.reply.dst),
-    ]
-}
-
-pub(in crate::ops) fn asked_ports(filter: &KernelFilter) -> [(FilterShape, Option<u16>); FIELDS] {
-    [
-        (FilterShape::ORIG_SRC_PORT, filter.orig.src_port),
-        (FilterShape::ORIG_DST_PORT, filter.orig.dst_port),
-        (FilterShape::REPLY_SRC_PORT, filter.reply.src_port),
-        (FilterShape::REPLY_DST_PORT, filter.reply.dst_port),
-    ]
 }
 
 /// The filters of a shape: of the same conditions, other values that kernels may treat in another
@@ -152,96 +99,6 @@ fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
         },
     };
     everything.restricted(shape)
-}
-
-/// The conditions of a shape that an entry can fail alone: an address says the family, and both
-/// tuples have the same protocol.
-pub(in crate::ops) fn conditions(shape: FilterShape) -> impl Iterator<Item = FilterShape> {
-    use FilterShape as S;
-    let addresses = S::ORIG_SRC | S::ORIG_DST | S::REPLY_SRC | S::REPLY_DST;
-    let one = [
-        S::ZONE | S::ZONE_0,
-        S::MARK | S::MARK_MASK,
-        S::ORIG_PROTOCOL | S::REPLY_PROTOCOL,
-    ];
-    shape
-        .iter()
-        .filter(move |part| !S::FAMILY.contains(*part) || !shape.intersects(addresses))
-        .map(move |part| {
-            one.into_iter()
-                .find(|one| one.contains(part))
-                .unwrap_or(part)
-        })
-}
-
-/// Whether a kernel that gets the filter wrong would have been seen to, where these entries were put
-/// before it: some meet it; each condition alone keeps some out; of these some have what is asked for
-/// in another field of its kind, and an address that differs in one word.
-///
-/// `halves`: there are entries with a zone of one direction.
-pub(super) fn puts_to_test<'a>(
-    filter: &KernelFilter,
-    seen: &(impl Iterator<Item = &'a Entry> + Clone),
-    halves: bool,
-) -> bool {
-    let alone = |condition: FilterShape| {
-        let others = filter.restricted(!condition);
-        let seen = seen.clone();
-        seen.filter(move |entry| others.matches(entry) && !filter.matches(entry))
-    };
-    let some_meet = seen.clone().any(|entry| filter.matches(entry));
-    let all_divide =
-        || conditions(filter.shape()).all(|condition| alone(condition).next().is_some());
-    let each_address = || {
-        asked_addresses(filter)
-            .into_iter()
-            .enumerate()
-            .filter_map(|(field, (condition, asked))| Some((field, condition, asked?)))
-            .all(|(field, condition, asked)| {
-                let mut kinds = [false; FIELDS - 1 + WORDS];
-                for entry in alone(condition) {
-                    let has = addresses(entry);
-                    for turn in 1..FIELDS {
-                        kinds[turn - 1] |= has[field ^ turn] == asked;
-                    }
-                    for word in 0..WORDS {
-                        kinds[FIELDS - 1 + word] |= has[field] == astray(asked, word);
-                    }
-                }
-                kinds.into_iter().all(|kind| kind)
-            })
-    };
-    let each_port = || {
-        asked_ports(filter)
-            .into_iter()
-            .enumerate()
-            .filter(|(_, (_, asked))| asked.is_some())
-            .all(|(field, (condition, asked))| {
-                let mut kinds = [false; FIELDS - 1];
-                for entry in alone(condition) {
-                    let has = ports(entry);
-                    for turn in 1..FIELDS {
-                        kinds[turn - 1] |= has[field ^ turn] == asked;
-                    }
-                }
-                kinds.into_iter().all(|kind| kind)
-            })
-    };
-    // Those in the zone in one direction are in it (`nf_ct_zone_equal_any`), and not in zone 0.
-    let each_zone = || {
-        let others = filter.restricted(!(FilterShape::ZONE | FilterShape::ZONE_0));
-        filter.zone.is_none_or(|zone| {
-            let has = |half: fn(Zone) -> EntryZone| {
-                seen.clone().any(|entry| {
-                    let own = entry.zone().zone();
-                    let told = if zone.is_default() { own } else { zone };
-                    !own.is_default() && entry.zone() == half(told) && others.matches(entry)
-                })
-            };
-            !halves || has(EntryZone::Orig) && has(EntryZone::Reply)
-        })
-    };
-    some_meet && all_divide() && each_address() && each_port() && each_zone()
 }
 
 /// Of those that were looked at, one that leaves no condition without its share of a small
@@ -450,6 +307,7 @@ fn echo(family: Family, id: u16) -> (Layer4, Layer4) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::proof::{conditions, puts_to_test};
     use super::*;
     use crate::model::shapes;
 
@@ -484,95 +342,6 @@ mod tests {
                     }
                     let seen = all.iter().map(NewEntry::entry);
                     assert!(puts_to_test(&filter, &seen, true), "{filter:?}: {of_each}");
-                }
-            }
-        }
-    }
-
-    /// Whatever kind of entries is not there, something is not put to the test.
-    #[test]
-    fn every_kind_of_entries_is_missed() {
-        let all = entries(LEAST);
-        let missed = |filter: &KernelFilter, what: &str, kind: &dyn Fn(&Entry) -> bool| {
-            let seen = all.iter().map(NewEntry::entry);
-            let left = seen.filter(|entry| !kind(entry));
-            assert!(
-                !puts_to_test(filter, &left, true),
-                "{filter:?} without {what}"
-            );
-        };
-        for (shape, family) in shapes() {
-            for filter in filters(shape, family) {
-                let right = |entry: &Entry| filter.matches(entry);
-                missed(&filter, "any that meets it", &right);
-                for one in conditions(shape) {
-                    let others = filter.restricted(!one);
-                    missed(&filter, &format!("failing {one}"), &|entry| {
-                        others.matches(entry) && !right(entry)
-                    });
-                }
-                for field in 0..FIELDS {
-                    let (one, address) = asked_addresses(&filter)[field];
-                    let (another, port) = asked_ports(&filter)[field];
-                    for turn in 1..FIELDS {
-                        let at = field ^ turn;
-                        if address.is_some() {
-                            missed(&filter, &format!("{one} at {at}"), &|entry| {
-                                !right(entry) && Some(addresses(entry)[at]) == address
-                            });
-                        }
-                        if port.is_some() {
-                            missed(&filter, &format!("{another} at {at}"), &|entry| {
-                                !right(entry) && ports(entry)[at] == port
-                            });
-                        }
-                    }
-                    for word in 0..WORDS {
-                        if let Some(address) = address {
-                            missed(&filter, &format!("{one} but for {word}"), &|entry| {
-                                addresses(entry)[field] == astray(address, word)
-                            });
-                        }
-                    }
-                }
-                if filter.zone.is_some() {
-                    missed(&filter, "a half zone", &|entry| {
-                        matches!(entry.zone(), EntryZone::Orig(_))
-                    });
-                    missed(&filter, "a half zone", &|entry| {
-                        matches!(entry.zone(), EntryZone::Reply(_))
-                    });
-                    // A kernel without them is not asked about them.
-                    let seen = all.iter().map(NewEntry::entry);
-                    let whole = seen.filter(|entry| matches!(entry.zone(), EntryZone::Both(_)));
-                    assert!(!has_halves(whole.clone()) && puts_to_test(&filter, &whole, false));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn conditions_are_those_that_can_be_failed_alone() {
-        use FilterShape as S;
-        let named = |shape| {
-            let all: Vec<_> = conditions(shape).map(|one| one.to_string()).collect();
-            all.join(" ")
-        };
-        assert_eq!(named(S::FAMILY | S::ZONE), "family zone+zone_0");
-        assert_eq!(
-            named(S::FAMILY | S::ORIG_DST | S::STATUS),
-            "status orig_dst"
-        );
-        let port = S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT;
-        let both = "orig_protocol+reply_protocol";
-        assert_eq!(named(port), format!("family {both} {both} reply_src_port"));
-        let all = conditions(S::all()).fold(S::empty(), |all, one| all | one);
-        assert_eq!(all, S::all() - S::FAMILY);
-        // Without the condition a filter is one of the others alone.
-        for (shape, family) in shapes() {
-            for filter in filters(shape, family) {
-                for one in conditions(shape) {
-                    assert_eq!(filter.restricted(!one).shape(), shape - one);
                 }
             }
         }

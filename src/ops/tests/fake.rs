@@ -8,7 +8,7 @@ use crate::link::script::Asked;
 use crate::model::{
     Direction, Family, FilterShape, KernelFilter, KernelTuple, Mark, Protocol, Status,
 };
-use crate::ops::probe::{addresses, asked_addresses, asked_ports, ports};
+use crate::ops::probe::{Value, asked, values};
 use crate::wire::EntryRef;
 use crate::wire::attr::{
     CTA_FILTER, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT,
@@ -80,26 +80,19 @@ const OTHER_END: usize = 1;
 
 /// Whether an entry has what a condition asks for in another field.
 fn elsewhere(filter: &KernelFilter, bit: FilterShape, entry: &Entry, turn: usize) -> bool {
-    (0..4).any(|field| {
-        let (address, asked) = asked_addresses(filter)[field];
-        let same_address = asked == Some(addresses(entry)[field ^ turn]);
-        let (port, asked) = asked_ports(filter)[field];
-        let same_port = asked.is_some() && asked == ports(entry)[field ^ turn];
-        address == bit && same_address || port == bit && same_port
-    })
+    asked(filter)
+        .any(|(field, one, value)| one == bit && values(entry)[field ^ turn] == Some(value))
 }
 
 /// Whether one word of an address is as asked for.
 fn same_word(filter: &KernelFilter, bit: FilterShape, entry: &Entry, word: usize) -> bool {
-    let of = |address: IpAddr| match address {
-        IpAddr::V4(address) => vec![address.octets()[word]],
-        IpAddr::V6(address) => address.octets()[4 * word..][..4].to_vec(),
+    let of = |value: Value| match value {
+        Value::Address(IpAddr::V4(address)) => vec![address.octets()[word]],
+        Value::Address(IpAddr::V6(address)) => address.octets()[4 * word..][..4].to_vec(),
+        Value::Port(_) => Vec::new(),
     };
-    (0..4).any(|field| {
-        let (address, asked) = asked_addresses(filter)[field];
-        let has = addresses(entry)[field];
-        address == bit && asked.is_some_and(|asked| of(asked) == of(has))
-    })
+    asked(filter)
+        .any(|(field, one, value)| one == bit && values(entry)[field].map(of) == Some(of(value)))
 }
 
 #[derive(Clone)]
