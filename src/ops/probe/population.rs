@@ -253,7 +253,9 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
     };
     let orig = Tuple::new(from[0], own.unwrap_or(from[1]), orig)?;
     let reply = Tuple::new(own.unwrap_or(from[2]), from[3], reply)?;
-    let zone = match (numbers.bits(4), plan.zones) {
+    // Of many, some fail more than one condition.
+    let zones = if n < LEAST { plan.zones } else { Zones::Any };
+    let zone = match (numbers.bits(4), zones) {
         _ if first => EntryZone::Both(ZONE),
         (_, Zones::Asked) | (0..=3, _) | (4..=7, Zones::Whole) => EntryZone::Both(ZONE),
         (4..=6, Zones::Any) => EntryZone::Orig(ZONE),
