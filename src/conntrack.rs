@@ -113,6 +113,10 @@ impl Builder {
     ///
     /// The kernel works on a request while it is sent, and that cannot be cut short: a flush of
     /// millions of entries takes its time. An answer that is there already is always read.
+    ///
+    /// Nor does it hold for trials of the kernel's filters, for which the first use of each kind of
+    /// filter waits: milliseconds as a rule, and at most 5 seconds for each of their answers
+    /// ([`KernelSupport::probe`]). [`Builder::kernel_support`] spares them.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -141,8 +145,8 @@ impl Builder {
     /// Without it they are tried when a filter is first used, in throw-away network namespaces;
     /// [`KernelSupport::unproven`] has everything done in user space and tries nothing.
     ///
-    /// What was found on another kernel, or before a boot ([`KernelSupport::is_of_this_boot`]), is
-    /// not believed: the handle then does everything in user space, and its
+    /// What was found on another kernel, before a boot ([`KernelSupport::is_of_this_boot`]), or by a
+    /// version of this library whose trials are others, is not believed: the handle then does everything in user space, and its
     /// [`Conntrack::kernel_support`] says why.
     pub fn kernel_support(mut self, support: KernelSupport) -> Self {
         self.support = Some(support);

@@ -69,7 +69,7 @@ pub(crate) fn print() -> Result<()> {
         );
     }
     println!(
-        "    probe: what the kernel can do; list, flush: the first trial of a filter by zone;\n    \
+        "    probe: whether there can be trials; list, flush: the first trial of a filter by zone;\n    \
          all: the trials of all other filters, of which most programs need few"
     );
     Ok(())

@@ -142,7 +142,13 @@ pub(crate) trait Tester: fmt::Debug + Sync {
     fn verdict(&self, task: Use, asked: Asked) -> Verdict;
     /// Of every shape.
     fn all(&self) -> &[Trial];
+    /// What else the kernel can do.
+    fn features(&self) -> Features;
 }
+
+/// Of the trials: what they try and how they judge. Higher whenever a verdict may come out otherwise,
+/// so that what an earlier version of the library stored is not believed.
+pub(crate) const EDITION: u32 = 1;
 
 /// A boot of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -163,7 +169,11 @@ pub(crate) struct Boot {
 /// What a probe gives makes the trial of a shape when the shape is first asked for, once in the life
 /// of the process: a walk of the kernel's hash table for each of them takes longer, all in all, than
 /// most programs will want to wait. [`KernelSupport::trials`], and writing it as text or as JSON,
-/// makes those that are missing.
+/// makes those that are missing. What else the kernel can do is found out when
+/// [`KernelSupport::features`] is asked for, or when it is written.
+///
+/// Trials load no modules of the kernel but those that any use of this library loads
+/// (`nf_conntrack_netlink` and what it needs); features may load others.
 ///
 /// ```
 /// use ctnetlink::{FilterShape, KernelSupport};
@@ -176,7 +186,10 @@ pub struct KernelSupport {
     /// None where there is a tester.
     pub(crate) trials: Vec<Trial>,
     pub(crate) tester: Option<&'static dyn Tester>,
+    /// Known where there is no tester.
     pub(crate) features: Features,
+    /// Of the trials that it comes from.
+    pub(crate) edition: Option<u32>,
     pub(crate) boot: Option<Boot>,
     pub(crate) why_not: Option<String>,
 }
@@ -201,10 +214,13 @@ impl KernelSupport {
         self.tester.map_or(&self.trials, Tester::all)
     }
 
-    /// What else the kernel can do.
+    /// What else the kernel can do. If it is not known yet, it is tried, in a namespace of its own:
+    /// with entries that have a translation and the helper `ftp`, so that a kernel that has these as
+    /// modules loads them, for the whole host. Nothing else here does that, but writing it as text or
+    /// as JSON.
     #[must_use]
-    pub const fn features(&self) -> Features {
-        self.features
+    pub fn features(&self) -> Features {
+        self.tester.map_or(self.features, Tester::features)
     }
 
     /// The release of the kernel that was tried (`uname -r`), if it is known.
@@ -217,6 +233,11 @@ impl KernelSupport {
     #[must_use]
     pub fn why_not(&self) -> Option<&str> {
         self.why_not.as_deref()
+    }
+
+    /// All that needs no trial.
+    fn stands_for(&self) -> (&Option<Boot>, Option<u32>, &Option<String>) {
+        (&self.boot, self.edition, &self.why_not)
     }
 
     /// Of which shapes there are trials, or can be.
@@ -264,13 +285,14 @@ impl KernelSupport {
     }
 }
 
-/// Equal are those that prove the same. Of two different ones all trials are made.
+/// Equal are those that prove the same. Of two different ones all that is missing is tried.
 impl PartialEq for KernelSupport {
     fn eq(&self, other: &Self) -> bool {
-        let rest = (&self.features, &self.boot, &self.why_not);
-        let same = rest == (&other.features, &other.boot, &other.why_not);
+        let same = self.stands_for() == other.stands_for();
         // There is one tester in a process.
-        same && (self.tester.is_some() && other.tester.is_some() || self.trials() == other.trials())
+        let tested = self.tester.is_some() && other.tester.is_some();
+        let found = |support: &Self| (support.features(), support.trials().to_vec());
+        same && (tested || found(self) == found(other))
     }
 }
 
@@ -278,8 +300,8 @@ impl Eq for KernelSupport {}
 
 impl Hash for KernelSupport {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Without the trials, which may have to be made.
-        (&self.features, &self.boot, &self.why_not).hash(state);
+        // Without what may have to be tried.
+        self.stands_for().hash(state);
     }
 }
 
@@ -315,7 +337,7 @@ impl fmt::Display for KernelSupport {
             event_timestamps,
             extended_ack,
             strict_checking,
-        } = self.features;
+        } = self.features();
         for (what, known) in [
             ("zones", zones),
             ("zones of one direction", direction_zones),

@@ -45,7 +45,7 @@ pub use expect::{ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation};
 pub use helper::Helper;
 pub use kernel_filter::FilterShape;
 pub(crate) use kernel_filter::{KernelFilter, KernelTuple};
-pub(crate) use kernel_support::{Asked, Boot, Tester, Use, shapes};
+pub(crate) use kernel_support::{Asked, Boot, EDITION, Tester, Use, shapes};
 pub use kernel_support::{Features, KernelSupport, Trial, Verdict};
 pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};

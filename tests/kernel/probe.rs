@@ -73,6 +73,7 @@ fn no_file_and_no_thread_is_left_of_a_probe() {
         assert_eq!(support.why_not(), None);
         assert_eq!(settled(held, &before), before);
         assert!(!support.trials().is_empty());
+        assert_eq!(support.features().zones, Some(true));
         assert_eq!(settled(held, &before), before);
         return;
     }
@@ -160,6 +161,18 @@ fn what_was_stored_is_believed_until_the_next_boot() {
         assert!(!by_kernel && used.trials().is_empty());
         assert!(
             used.why_not().unwrap().contains("not since this boot"),
+            "{used}"
+        );
+    }
+    for edition in [0.into(), serde_json::Value::Null] {
+        let mut other: serde_json::Value = serde_json::from_str(&text).unwrap();
+        other["edition"] = edition;
+        let fields = other.as_object_mut().unwrap();
+        fields.retain(|_, value| !value.is_null());
+        let (by_kernel, used) = open(&serde_json::from_value(other).unwrap());
+        assert!(!by_kernel && used.trials().is_empty());
+        assert!(
+            used.why_not().unwrap().contains("another version"),
             "{used}"
         );
     }

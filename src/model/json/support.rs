@@ -116,6 +116,7 @@ impl Formed for Trial {
 form!(SupportForm {
     "release" => release: String,
     "boot" => boot: String,
+    "edition" => edition: u32,
     "trials" => trials: Vec<Trial>,
     "features" => features: Features,
     "why_not" => why_not: String,
@@ -130,8 +131,9 @@ impl Formed for KernelSupport {
         SupportForm {
             release: boot.map(|boot| boot.release.clone()),
             boot: boot.map(|boot| boot.id.clone()),
+            edition: self.edition,
             trials: Some(self.trials().to_vec()),
-            features: Some(self.features),
+            features: Some(self.features()),
             why_not: self.why_not.clone(),
         }
     }
@@ -164,6 +166,7 @@ impl Formed for KernelSupport {
             trials,
             tester: None,
             features: form.features.unwrap_or_default(),
+            edition: form.edition,
             boot,
             why_not: form.why_not,
         })

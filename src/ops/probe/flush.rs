@@ -1,14 +1,12 @@
 //! Flushes with filters, tried: who survives?
 
 use super::trials::Ground;
-use super::{population, session};
+use super::{population, proof, session};
 use crate::error::{Operation, Result};
 use crate::model::{Entry, FilterShape, KernelFilter, NewEntry, Verdict};
 use crate::ops::single::acknowledged;
 use crate::ops::{self, Session};
 use crate::wire;
-
-const OF_EACH_FAMILY: u16 = 32;
 
 /// A table in which flushes are tried.
 pub(in crate::ops) struct Flushes {
@@ -18,21 +16,29 @@ pub(in crate::ops) struct Flushes {
 
 impl Flushes {
     pub(super) fn new() -> Result<Self> {
-        let session = session()?;
-        let mut all = population::entries(OF_EACH_FAMILY);
+        Self::of(session()?, population::entries(population::LEAST))
+    }
+
+    /// With those of these entries that can be made: zones, or those of one direction, may not be
+    /// there. What is refused is missing where a filter is put to the test.
+    pub(in crate::ops) fn of(session: Session, mut all: Vec<NewEntry>) -> Result<Self> {
         let made = ops::create_many(&session, all.iter());
         if let Some(error) = made.stopped() {
             return Err(error.clone());
         }
-        // Zones of one direction may not be there.
         let mut results = made.into_results().into_iter();
         all.retain(|_| results.next().is_some_and(|result| result.is_ok()));
-        Ok(Self::of(session, all))
+        Ok(Self { session, all })
     }
 
-    /// Where all of these are.
-    pub(in crate::ops) fn of(session: Session, all: Vec<NewEntry>) -> Self {
-        Self { session, all }
+    /// Right, unless too little is there for a proof.
+    fn proven(&self, filter: &KernelFilter) -> Verdict {
+        let all = self.all.iter().map(NewEntry::entry);
+        if proof::puts_to_test(filter, &all, population::has_halves(all.clone())) {
+            Verdict::Right
+        } else {
+            Verdict::Unproven
+        }
     }
 
     /// Which entries are still there; after that, all are. Who survived is found by making all of
@@ -68,7 +74,10 @@ impl Ground for Flushes {
                 Some(_) => Verdict::Wrong,
                 None => return Err(error),
             },
-            Ok(()) => judge(&self.all, &alive, filter),
+            Ok(()) => match judge(&self.all, &alive, filter) {
+                Verdict::Right => self.proven(filter),
+                verdict => verdict,
+            },
         })
     }
 }
@@ -105,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_a_flush_did_is_told_apart() {
-        let all = population::entries(OF_EACH_FAMILY);
+        let all = population::entries(population::LEAST);
         let shape = FilterShape::FAMILY | FilterShape::ZONE | FilterShape::ORIG_SRC;
         for filter in population::filters(shape, Some(Family::Ipv4)) {
             let judged = |removed: &dyn Fn(&Entry) -> bool| {

@@ -5,25 +5,27 @@ mod dump;
 mod features;
 mod flush;
 mod population;
+mod process;
+mod proof;
 mod trials;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 use std::{fs, thread};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Session;
 use crate::error::{Error, Operation, Result};
 use crate::link::{Buffers, Namespace, Pool, Target};
-use crate::model::{Boot, KernelSupport};
+use crate::model::{Boot, EDITION, KernelSupport};
 
 #[cfg(test)]
 pub(super) use self::{
     flush::Flushes,
-    population::{entries, filters},
+    population::{LEAST, entries, filters},
+    proof::{Value, asked, conditions, values},
     trials::Ground,
 };
 
@@ -32,52 +34,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const BUFFER: usize = 1 << 20;
 
 impl KernelSupport {
-    /// Finds out whether the kernel's filters can be tried, and what else it can do. Done once in
-    /// the life of the process; after that, what was found is given again.
-    ///
-    /// Each kind of filter is tried when it is first asked for, for lists and flushes apart and for
-    /// each family apart: a handle pays for those that its own filters have, and
-    /// [`KernelSupport::trials`] for all.
-    ///
-    /// It takes a thread and a network namespace, which end with it, and so does each trial:
-    /// `CAP_SYS_ADMIN`. Where they cannot be had, nothing is proven and [`KernelSupport::why_not`]
-    /// says why. A kernel that has translation and helpers as modules loads them, as it does at
-    /// their first use.
-    ///
-    /// ```
-    /// use ctnetlink::KernelSupport;
-    ///
-    /// let support = KernelSupport::probe();
-    /// println!("{support}");
-    /// ```
-    #[must_use]
-    pub fn probe() -> Self {
-        Self::probed().clone()
-    }
-
-    pub(crate) fn probed() -> &'static Self {
-        static PROBED: OnceLock<KernelSupport> = OnceLock::new();
-        PROBED.get_or_init(|| {
-            let span = tracing::debug_span!("probe");
-            let _entered = span.enter();
-            match elsewhere(|| Ok(features::find(&session()?))) {
-                Ok(features) => {
-                    info!(?features, "asked what the kernel can do");
-                    Self {
-                        tester: Some(trials::of_this_kernel()),
-                        features,
-                        boot: Boot::this(),
-                        ..Self::default()
-                    }
-                }
-                Err(error) => {
-                    warn!(%error, "nothing of the kernel's filters can be tried");
-                    Self::failed(error.reason())
-                }
-            }
-        })
-    }
-
     /// Whether it was found on the kernel that runs, since it was booted. What was stored holds for
     /// nothing else: not for another kernel, and not for the next boot, which may have another.
     ///
@@ -87,17 +43,24 @@ impl KernelSupport {
         self.tester.is_some() || self.boot.is_some() && self.boot == Boot::this()
     }
 
-    /// What may be believed of it: nothing, if it was found on another kernel or before a boot.
+    /// What may be believed of it: nothing, if it was found on another kernel, before a boot, or by
+    /// other trials.
     pub(crate) fn believed(self) -> Self {
         let proves = |support: &Self| {
             let mut trials = support.trials.iter();
             trials.any(|trial| trial.dump.is_right() || trial.flush.is_right())
         };
-        if self.is_of_this_boot() || !proves(&self) {
+        let same_trials = self.edition == Some(EDITION);
+        if self.is_of_this_boot() && same_trials || !proves(&self) {
             return self;
         }
-        let of = self.release().unwrap_or("a kernel that is not named");
-        let why = format!("what was given was found on {of}, and not since this boot");
+        let why = if self.is_of_this_boot() {
+            "what was given comes from another version of the library, which tried otherwise"
+                .to_owned()
+        } else {
+            let of = self.release().unwrap_or("a kernel that is not named");
+            format!("what was given was found on {of}, and not since this boot")
+        };
         warn!("{why}: nothing is believed of it");
         Self::failed(why)
     }
@@ -157,4 +120,44 @@ fn session() -> Result<Session> {
     };
     let pool = Pool::new(Namespace::open(Target::Current)?, buffers);
     Ok(Session::new(pool, DEADLINE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FilterShape, Trial, Verdict};
+
+    #[test]
+    fn what_other_trials_found_is_not_believed() {
+        let right = Trial {
+            shape: FilterShape::ZONE,
+            family: None,
+            dump: Verdict::Unproven,
+            flush: Verdict::Right,
+        };
+        let stored = |edition, boot| KernelSupport {
+            trials: vec![right],
+            edition,
+            boot,
+            ..KernelSupport::default()
+        };
+        let own = stored(Some(EDITION), Boot::this());
+        assert_eq!(own.clone().believed(), own);
+        for (edition, boot, why) in [
+            (None, Boot::this(), "from another version of the library"),
+            (
+                Some(EDITION + 1),
+                Boot::this(),
+                "from another version of the library",
+            ),
+            (Some(EDITION), None, "not since this boot"),
+        ] {
+            let used = stored(edition, boot).believed();
+            assert!(used.why_not().unwrap().contains(why), "{used}");
+            assert!(used.trials().is_empty());
+        }
+        // Where nothing was right there is nothing to doubt.
+        let nothing = KernelSupport::unproven();
+        assert_eq!(nothing.clone().believed(), nothing);
+    }
 }

@@ -1,37 +1,41 @@
 //! Entries for trials: of every condition some that meet it and some that do not, in all mixtures.
+//! What a filter asks of one field others have in another field, so that a kernel that looks at the
+//! wrong one is seen to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::proof::{ENDS, astray};
 use crate::error::Result;
 use crate::model::{
-    Entry, EntryZone, Family, FilterShape, KernelFilter, KernelTuple, Layer4, Mark, NewEntry,
-    Ports, Protocol, Status, Tuple, Zone,
+    Entry, EntryZone, Family, FilterShape, Icmp, Icmpv6, KernelFilter, KernelTuple, Layer4, Mark,
+    NewEntry, Ports, Protocol, Status, Tuple, Zone,
 };
 
 const ZONE: Zone = Zone::new(7);
 const TIMEOUT: Duration = Duration::from_secs(3600);
-/// In the discard-only prefix of RFC 6666, and the first of the documentation prefixes of RFC 5737.
-const PLACES: [(&str, &str); 8] = [
-    ("192.0.2.1", "100::1"),
-    ("192.0.2.2", "100::2"),
-    ("192.0.2.3", "100::3"),
-    ("192.0.2.4", "100::4"),
-    ("192.0.2.5", "100::5"),
-    ("192.0.2.6", "100::6"),
-    ("192.0.2.7", "100::7"),
-    ("192.0.2.8", "100::8"),
-];
+/// For experiments (RFC 3692): the addresses alone identify a flow.
+const PORTLESS: Protocol = Protocol::new(253);
 
-fn place(family: Family, number: usize) -> IpAddr {
-    let (v4, v6) = PLACES[number % PLACES.len()];
-    let text = match family {
-        Family::Ipv4 => v4,
-        Family::Ipv6 => v6,
-    };
-    // They are addresses.
-    text.parse()
-        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+/// What filters ask of the ports.
+const PORTS: [u16; ENDS] = [1111, 443, 8443, 2222];
+/// What filters ask of the address of a field: in the discard-only prefix of RFC 6666, and the first
+/// of the documentation prefixes of RFC 5737.
+fn place(family: Family, field: usize) -> IpAddr {
+    let last = [1, 3, 5, 7][field % ENDS];
+    match family {
+        Family::Ipv4 => Ipv4Addr::new(192, 0, 2, last).into(),
+        Family::Ipv6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, last.into()).into(),
+    }
+}
+
+/// One for each entry, of those for benchmarks (RFC 2544) and in the prefix of the others.
+fn own_place(family: Family, n: u16) -> IpAddr {
+    let [high, low] = n.to_be_bytes();
+    match family {
+        Family::Ipv4 => Ipv4Addr::new(198, 18, high, low).into(),
+        Family::Ipv6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 1, n).into(),
+    }
 }
 
 /// The filters of a shape: of the same conditions, other values that kernels may treat in another
@@ -41,6 +45,12 @@ pub(in crate::ops) fn filters(shape: FilterShape, family: Option<Family>) -> Vec
     let other = other(all[0]);
     if other != all[0] {
         all.push(other);
+    }
+    // Of all protocols a filter by protocol alone is asked.
+    if shape == FilterShape::FAMILY | FilterShape::ORIG_PROTOCOL {
+        let mut portless = all[0];
+        portless.orig.protocol = Some(PORTLESS);
+        all.push(portless);
     }
     all
 }
@@ -75,45 +85,25 @@ fn filter(shape: FilterShape, family: Option<Family>) -> KernelFilter {
         status: Some((Status::ASSURED, Status::ASSURED | Status::FIXED_TIMEOUT)),
         orig: KernelTuple {
             src: Some(place(of, 0)),
-            dst: Some(place(of, 2)),
+            dst: Some(place(of, 1)),
             protocol: Some(Protocol::TCP),
-            src_port: Some(1111),
-            dst_port: Some(443),
+            src_port: Some(PORTS[0]),
+            dst_port: Some(PORTS[1]),
         },
         reply: KernelTuple {
-            src: Some(place(of, 4)),
-            dst: Some(place(of, 6)),
+            src: Some(place(of, 2)),
+            dst: Some(place(of, 3)),
             protocol: Some(Protocol::TCP),
-            src_port: Some(8443),
-            dst_port: Some(2222),
+            src_port: Some(PORTS[2]),
+            dst_port: Some(PORTS[3]),
         },
     };
     everything.restricted(shape)
 }
 
-/// The conditions of a shape that an entry can fail alone: an address says the family, and both
-/// tuples have the same protocol.
-pub(super) fn conditions(shape: FilterShape) -> impl Iterator<Item = FilterShape> {
-    use FilterShape as S;
-    let addresses = S::ORIG_SRC | S::ORIG_DST | S::REPLY_SRC | S::REPLY_DST;
-    let one = [
-        S::ZONE | S::ZONE_0,
-        S::MARK | S::MARK_MASK,
-        S::ORIG_PROTOCOL | S::REPLY_PROTOCOL,
-    ];
-    shape
-        .iter()
-        .filter(move |part| !S::FAMILY.contains(*part) || !shape.intersects(addresses))
-        .map(move |part| {
-            one.into_iter()
-                .find(|one| one.contains(part))
-                .unwrap_or(part)
-        })
-}
-
-/// Of those that were looked at, the one that leaves no condition without its share of a small
+/// Of those that were looked at, one that leaves no condition without its share of a small
 /// population.
-const SEED: u64 = 1141;
+const SEED: u64 = 8;
 
 /// Numbers that are the same every time (Knuth's linear congruential generator).
 struct Numbers(u64);
@@ -138,8 +128,14 @@ impl Numbers {
     }
 }
 
-/// This many of each family. The first two of each meet all conditions, the next two all of the
-/// other values.
+/// The first so many of each family meet all conditions, or all of the other values.
+const FIRST: u16 = 4;
+/// So many entries of each protocol come round again and again.
+const ROUND: u16 = 24;
+/// Fewer of each family put not everything to the test.
+pub(in crate::ops) const LEAST: u16 = FIRST + 2 * ROUND;
+
+/// This many of each family.
 pub(in crate::ops) fn entries(of_each: u16) -> Vec<NewEntry> {
     let mut numbers = Numbers(SEED);
     let mut all = Vec::new();
@@ -152,44 +148,122 @@ pub(in crate::ops) fn entries(of_each: u16) -> Vec<NewEntry> {
     all
 }
 
+/// Whether there are entries with a zone of one direction.
+pub(super) fn has_halves<'a>(mut all: impl Iterator<Item = &'a Entry>) -> bool {
+    all.any(|entry| !matches!(entry.zone(), EntryZone::Both(_)))
+}
+
+/// What fields an entry has from a filter.
+struct Plan {
+    /// The addresses and the ports that are asked for are so far from where they belong.
+    turns: [usize; 2],
+    /// Which end of each tuple has the port that is asked for. The other one is the entry's own, so
+    /// that no two have a tuple in common.
+    ends: [usize; 2],
+    /// All addresses differ in this word.
+    astray: Option<usize>,
+    zones: Zones,
+}
+
+/// In which zones an entry may be.
+#[derive(Clone, Copy)]
+enum Zones {
+    Asked,
+    /// Those of one direction may not be there, and then the proof must not want for anything else.
+    Whole,
+    Any,
+}
+
+impl Plan {
+    fn new(round: u16, numbers: &mut Numbers) -> Self {
+        let coin = usize::from(numbers.coin());
+        let round = usize::from(round);
+        let (turns, ends) = match round {
+            0..=2 => ([round + 1; 2], [1, 0]),
+            3..=5 => ([round - 2, 0], [1, coin]),
+            6..=8 => ([0, round - 5], [1, 1]),
+            9..=11 => ([0, round - 8], [0, 0]),
+            12..=15 => ([0, 0], [1, coin]),
+            _ => ([0, 0], [round % 2, round / 2 % 2]),
+        };
+        Self {
+            turns,
+            ends,
+            astray: (12..=15).contains(&round).then(|| round - 12),
+            zones: match round {
+                6..=11 => Zones::Whole,
+                16.. => Zones::Any,
+                _ => Zones::Asked,
+            },
+        }
+    }
+}
+
 fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
     let (meets_all, meets_other) = (n < 2, n == 2 || n == 3);
-    let mut half = |first: usize, protocol: Protocol, common: [u16; 2], own: [u16; 2]| {
-        let mut other = || usize::from(!(meets_all || meets_other || numbers.mostly()));
-        let (src, dst) = (first + other(), first + 2 + other());
-        // No two have the same tuple: one port at least is the entry's own, but for the first.
-        let common_src = numbers.coin();
-        let mut ports = Ports {
-            src: if common_src { common[0] } else { own[0] + n },
-            dst: if common_src { own[1] + n } else { common[1] },
-        };
-        if meets_all || meets_other {
-            // The second meets all but one condition, so that it is not the first again.
-            let src = if n % 2 == 0 { common[0] } else { own[0] + n };
-            ports = Ports {
-                src,
-                dst: common[1],
-            };
+    let first = meets_all || meets_other;
+    let round = n.saturating_sub(FIRST) / 2 % ROUND;
+    let plan = Plan::new(round, numbers);
+    let mut from = [0, 1, 2, 3].map(|field| place(family, field ^ plan.turns[0]));
+    let mut ports = [10_000, 20_000, 30_000, 40_000].map(|own| own + n);
+    if first {
+        from = [0, 1, 2, 3].map(|field| place(family, field));
+        // The second meets all but one condition, so that it is not the first again.
+        let sources = if n % 2 == 0 { [0, 2] } else { [1, 3] };
+        for field in [1, 3].into_iter().chain(sources) {
+            ports[field] = PORTS[field];
         }
-        let layer4 = match protocol {
-            Protocol::TCP => Layer4::Tcp(ports),
-            _ => Layer4::Udp(ports),
-        };
-        Tuple::new(place(family, src), place(family, dst), layer4)
-    };
-    let protocol = if meets_all || !meets_other && n % 2 == 0 {
-        Protocol::TCP
     } else {
-        Protocol::UDP
+        for (tuple, end) in plan.ends.into_iter().enumerate() {
+            let field = 2 * tuple + end;
+            ports[field ^ plan.turns[1]] = PORTS[field];
+        }
+        // Plain ones keep the source, beside which a port is asked for.
+        for (field, address) in from.iter_mut().enumerate() {
+            let other = (round > 15 && field > 0 && !numbers.mostly()).then(|| numbers.bits(2));
+            if let Some(word) = plan.astray.or(other) {
+                *address = astray(*address, word);
+            }
+        }
+    }
+    let ((orig, reply), own) = if first || round < ROUND - 2 {
+        let both = |layer4: fn(Ports) -> Layer4| {
+            let of = |at: usize| {
+                layer4(Ports {
+                    src: ports[at],
+                    dst: ports[at + 1],
+                })
+            };
+            (of(0), of(2))
+        };
+        let tcp = if first { meets_all } else { n % 2 == 0 };
+        (
+            if tcp {
+                both(Layer4::Tcp)
+            } else {
+                both(Layer4::Udp)
+            },
+            None,
+        )
+    } else if round == ROUND - 2 {
+        (echo(family, n), None)
+    } else {
+        let portless = Layer4::Other(PORTLESS);
+        ((portless, portless), Some(own_place(family, n)))
     };
-    let orig = half(0, protocol, [1111, 443], [10_000, 20_000])?;
-    let reply = half(4, protocol, [8443, 2222], [30_000, 40_000])?;
-    let zone = match numbers.bits(3) {
-        _ if meets_all || meets_other => EntryZone::Both(ZONE),
-        0..=3 => EntryZone::Both(ZONE),
-        4 | 5 => EntryZone::Both(Zone::DEFAULT),
-        6 => EntryZone::Both(Zone::MAX),
-        _ => EntryZone::Orig(Zone::new(9)),
+    let orig = Tuple::new(from[0], own.unwrap_or(from[1]), orig)?;
+    let reply = Tuple::new(own.unwrap_or(from[2]), from[3], reply)?;
+    // Of many, some fail more than one condition.
+    let zones = if n < LEAST { plan.zones } else { Zones::Any };
+    let zone = match (numbers.bits(4), zones) {
+        _ if first => EntryZone::Both(ZONE),
+        (_, Zones::Asked) | (0..=3, _) | (4..=7, Zones::Whole) => EntryZone::Both(ZONE),
+        (4..=6, Zones::Any) => EntryZone::Orig(ZONE),
+        (7..=9, Zones::Any) => EntryZone::Reply(ZONE),
+        (8..=12, _) => EntryZone::Both(Zone::DEFAULT),
+        (14, Zones::Any) => EntryZone::Orig(Zone::new(9)),
+        (15, Zones::Any) => EntryZone::Reply(Zone::new(9)),
+        _ => EntryZone::Both(Zone::MAX),
     };
     let mark = match numbers.bits(3) {
         _ if meets_all => 0x0105,
@@ -216,8 +290,26 @@ fn entry(family: Family, n: u16, numbers: &mut Numbers) -> Result<NewEntry> {
         .build()
 }
 
+/// An echo request and its answer.
+fn echo(family: Family, id: u16) -> (Layer4, Layer4) {
+    let request = match family {
+        Family::Ipv4 => Tuple::icmp(
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::UNSPECIFIED,
+            Icmp::echo_request(id),
+        ),
+        Family::Ipv6 => Tuple::icmpv6(
+            Ipv6Addr::UNSPECIFIED,
+            Ipv6Addr::UNSPECIFIED,
+            Icmpv6::echo_request(id),
+        ),
+    };
+    (request.layer4, request.reply().layer4)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::proof::{conditions, puts_to_test};
     use super::*;
     use crate::model::shapes;
 
@@ -235,7 +327,7 @@ mod tests {
     /// Of each shape some meet it, and of each of its conditions some fail it alone.
     #[test]
     fn every_condition_divides_the_population() {
-        for (of_each, few) in [(32, 3), (500, 15), (1250, 40)] {
+        for (of_each, few) in [(LEAST, 2), (500, 15), (1250, 40)] {
             let all = entries(of_each);
             assert_eq!(all.len(), usize::from(of_each) * 2);
             for (shape, family) in shapes() {
@@ -250,33 +342,8 @@ mod tests {
                         let fail = meeting(&filter.restricted(!one)) - meets;
                         assert!(fail >= few, "{filter:?} but for {one}: {fail} of {of_each}");
                     }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn conditions_are_those_that_can_be_failed_alone() {
-        use FilterShape as S;
-        let named = |shape| {
-            let all: Vec<_> = conditions(shape).map(|one| one.to_string()).collect();
-            all.join(" ")
-        };
-        assert_eq!(named(S::FAMILY | S::ZONE), "family zone+zone_0");
-        assert_eq!(
-            named(S::FAMILY | S::ORIG_DST | S::STATUS),
-            "status orig_dst"
-        );
-        let port = S::FAMILY | S::ORIG_PROTOCOL | S::REPLY_PROTOCOL | S::REPLY_SRC_PORT;
-        let both = "orig_protocol+reply_protocol";
-        assert_eq!(named(port), format!("family {both} {both} reply_src_port"));
-        let all = conditions(S::all()).fold(S::empty(), |all, one| all | one);
-        assert_eq!(all, S::all() - S::FAMILY);
-        // Without the condition a filter is one of the others alone.
-        for (shape, family) in shapes() {
-            for filter in filters(shape, family) {
-                for one in conditions(shape) {
-                    assert_eq!(filter.restricted(!one).shape(), shape - one);
+                    let seen = all.iter().map(NewEntry::entry);
+                    assert!(puts_to_test(&filter, &seen, true), "{filter:?}: {of_each}");
                 }
             }
         }

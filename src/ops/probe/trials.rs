@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use super::{dump, elsewhere, flush, population};
 use crate::error::Result;
-use crate::model::{Asked, KernelFilter, Tester, Trial, Use, Verdict, shapes};
+use crate::model::{Asked, KernelFilter, Trial, Use, Verdict, shapes};
 
 /// Where filters are tried: a namespace with entries in it.
 pub(in crate::ops) trait Ground {
@@ -43,11 +43,10 @@ impl Slot {
     }
 }
 
-/// Those of the running kernel.
-pub(super) fn of_this_kernel() -> &'static Trials {
-    static TRIALS: OnceLock<Trials> = OnceLock::new();
-    TRIALS.get_or_init(|| {
-        Trials::new(Box::new(|task, shapes, work| {
+impl Trials {
+    /// Those of the running kernel.
+    pub(super) fn of_this_kernel() -> Self {
+        Self::new(Box::new(|task, shapes, work| {
             elsewhere(|| {
                 match task {
                     Use::List => work(&mut dump::Lists::new(shapes)?),
@@ -56,10 +55,8 @@ pub(super) fn of_this_kernel() -> &'static Trials {
                 Ok(())
             })
         }))
-    })
-}
+    }
 
-impl Trials {
     fn new(ground: Box<Elsewhere>) -> Self {
         let slot = |asked| Slot {
             asked,
@@ -127,8 +124,8 @@ fn try_out(task: Use, (shape, family): Asked, ground: &mut dyn Ground) -> Result
     Ok(verdict)
 }
 
-impl Tester for Trials {
-    fn first_right(&self, task: Use, shapes: &[Asked]) -> Option<Asked> {
+impl Trials {
+    pub(super) fn first_right(&self, task: Use, shapes: &[Asked]) -> Option<Asked> {
         let slots = shapes.iter().filter_map(|asked| self.slot(*asked));
         let slots: Vec<_> = slots.collect();
         self.make(task, &slots, Verdict::is_right);
@@ -136,7 +133,7 @@ impl Tester for Trials {
         right.map(|slot| slot.asked)
     }
 
-    fn verdict(&self, task: Use, asked: Asked) -> Verdict {
+    pub(super) fn verdict(&self, task: Use, asked: Asked) -> Verdict {
         let Some(slot) = self.slot(asked) else {
             return Verdict::Unproven;
         };
@@ -144,7 +141,7 @@ impl Tester for Trials {
         slot.get(task)
     }
 
-    fn all(&self) -> &[Trial] {
+    pub(super) fn all(&self) -> &[Trial] {
         self.all.get_or_init(|| {
             let slots: Vec<_> = self.slots.iter().collect();
             // Lists last: their many entries are removed with their namespace, and until that is done
@@ -163,14 +160,6 @@ impl Tester for Trials {
             };
             self.slots.iter().map(trial).collect()
         })
-    }
-}
-
-impl std::fmt::Debug for Trials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let made = self.slots.iter().flat_map(|slot| [&slot.list, &slot.flush]);
-        let made = made.filter(|verdict| verdict.get().is_some()).count();
-        write!(f, "Trials({made} made)")
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
 use crate::link::script::Asked;
-use crate::model::{Family, FilterShape, KernelFilter, KernelTuple, Mark, Protocol, Status};
+use crate::model::{
+    Direction, Family, FilterShape, KernelFilter, KernelTuple, Mark, Protocol, Status,
+};
+use crate::ops::probe::{Value, asked, values};
 use crate::wire::EntryRef;
 use crate::wire::attr::{
     CTA_FILTER, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT,
@@ -24,17 +27,72 @@ pub(super) enum Quirk {
     Omits(FilterShape),
     /// Takes a flush with a filter for one of everything.
     FlushesAll,
+    /// What a condition asks of one tuple may also be in the other.
+    EitherDirection(FilterShape),
+    /// What it asks of the source may also be the destination, or the other way round.
+    EitherEnd(FilterShape),
+    /// Of an address compares one word, or one byte of an IPv4 address.
+    OneWord(FilterShape, usize),
+    /// Compares the zone of one direction alone.
+    ZoneOf(Direction),
+}
+
+impl Quirk {
+    /// The condition that it concerns.
+    pub(super) fn of(self) -> FilterShape {
+        match self {
+            Self::Nothing | Self::FlushesAll => FilterShape::empty(),
+            Self::Ignores(bit)
+            | Self::Inverts(bit)
+            | Self::Omits(bit)
+            | Self::EitherDirection(bit)
+            | Self::EitherEnd(bit)
+            | Self::OneWord(bit, _) => bit,
+            Self::ZoneOf(_) => FilterShape::ZONE | FilterShape::ZONE_0,
+        }
+    }
 }
 
 /// Everything that may be wrong about a request with these conditions.
 pub(super) fn quirks(conditions: FilterShape) -> Vec<Quirk> {
-    let each = conditions
-        .iter()
-        .flat_map(|bit| [Quirk::Ignores(bit), Quirk::Inverts(bit), Quirk::Omits(bit)]);
-    [Quirk::Nothing, Quirk::FlushesAll]
-        .into_iter()
-        .chain(each)
-        .collect()
+    use FilterShape as S;
+    let addresses = S::ORIG_SRC | S::ORIG_DST | S::REPLY_SRC | S::REPLY_DST;
+    let fields = S::TUPLES - S::ORIG_PROTOCOL - S::REPLY_PROTOCOL;
+    let mut all = vec![Quirk::Nothing, Quirk::FlushesAll];
+    for bit in conditions.iter() {
+        all.extend([Quirk::Ignores(bit), Quirk::Inverts(bit), Quirk::Omits(bit)]);
+        if fields.contains(bit) {
+            all.extend([Quirk::EitherDirection(bit), Quirk::EitherEnd(bit)]);
+        }
+        if addresses.contains(bit) {
+            all.extend((0..4).map(|word| Quirk::OneWord(bit, word)));
+        }
+    }
+    if conditions.intersects(S::ZONE | S::ZONE_0) {
+        all.extend([Direction::Original, Direction::Reply].map(Quirk::ZoneOf));
+    }
+    all
+}
+
+/// How far it is to the same end of the other tuple, and to the other end of the same one.
+const OTHER_DIRECTION: usize = 2;
+const OTHER_END: usize = 1;
+
+/// Whether an entry has what a condition asks for in another field.
+fn elsewhere(filter: &KernelFilter, bit: FilterShape, entry: &Entry, turn: usize) -> bool {
+    asked(filter)
+        .any(|(field, one, value)| one == bit && values(entry)[field ^ turn] == Some(value))
+}
+
+/// Whether one word of an address is as asked for.
+fn same_word(filter: &KernelFilter, bit: FilterShape, entry: &Entry, word: usize) -> bool {
+    let of = |value: Value| match value {
+        Value::Address(IpAddr::V4(address)) => vec![address.octets()[word]],
+        Value::Address(IpAddr::V6(address)) => address.octets()[4 * word..][..4].to_vec(),
+        Value::Port(_) => Vec::new(),
+    };
+    asked(filter)
+        .any(|(field, one, value)| one == bit && values(entry)[field].map(of) == Some(of(value)))
 }
 
 #[derive(Clone)]
@@ -59,8 +117,10 @@ type Hook = Box<dyn FnMut(&mut Vec<Row>) + Send>;
 pub(super) struct Table {
     pub(super) rows: Vec<Row>,
     /// What flushes removed: it can be made again.
-    gone: Vec<Row>,
+    pub(super) gone: Vec<Row>,
     quirk: Quirk,
+    /// Which entries it does not make.
+    pub(super) refuses: fn(&Entry) -> bool,
     /// Happens after each list.
     then: Option<Hook>,
     /// Lists give so many entries, the same again, and go on; none twice if it is 0.
@@ -97,6 +157,7 @@ impl Fake {
             rows: (1..).zip(entries).map(row).collect(),
             gone: Vec::new(),
             quirk,
+            refuses: |_| false,
             then: None,
             again: 0,
             lists: usize::MAX,
@@ -242,6 +303,25 @@ impl Table {
         match self.quirk {
             Quirk::Ignores(bit) => without(bit),
             Quirk::Inverts(bit) if shape.contains(bit) => without(bit) && !filter.matches(entry),
+            Quirk::EitherDirection(bit) => {
+                let there = elsewhere(filter, bit, entry, OTHER_DIRECTION);
+                filter.matches(entry) || there && without(bit)
+            }
+            Quirk::EitherEnd(bit) => {
+                let there = elsewhere(filter, bit, entry, OTHER_END);
+                filter.matches(entry) || there && without(bit)
+            }
+            Quirk::OneWord(bit, word) if shape.contains(bit) => {
+                without(bit) && same_word(filter, bit, entry, word)
+            }
+            Quirk::ZoneOf(direction) => {
+                let has = match direction {
+                    Direction::Original => entry.zone().orig(),
+                    Direction::Reply => entry.zone().reply(),
+                };
+                without(FilterShape::ZONE | FilterShape::ZONE_0)
+                    && filter.zone.is_none_or(|zone| zone == has)
+            }
             _ => filter.matches(entry),
         }
     }
@@ -346,6 +426,9 @@ impl Table {
             .iter()
             .position(same)
             .expect("it was there before");
+        if (self.refuses)(self.gone[place].new.entry()) {
+            return Err(Nix::EOPNOTSUPP);
+        }
         self.rows.push(self.gone.remove(place));
         Ok(())
     }
@@ -358,7 +441,7 @@ impl Table {
             let rows = std::mem::take(&mut self.rows).into_iter();
             let (gone, stay) = rows.partition(|row| self.flushes(&filter, row.new.entry()));
             self.rows = stay;
-            self.gone = gone;
+            self.gone.extend::<Vec<_>>(gone);
             return Ok(());
         }
         let place = self.place(&message.payload).ok_or(Nix::ENOENT)?;

@@ -465,6 +465,7 @@ prop_compose! {
     pub(super) fn kernel_support()(
         tried in proptest::collection::vec(of((verdict(), verdict())), shapes().count()),
         features in features(),
+        edition in any::<Option<u32>>(),
         boot in of((".*", ".*")),
         why_not in of(".*"),
     ) -> KernelSupport {
@@ -476,6 +477,7 @@ prop_compose! {
             trials: trials.collect(),
             tester: None,
             features,
+            edition,
             boot: boot.map(|(release, id)| Boot { release, id }),
             why_not,
         }
