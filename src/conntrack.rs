@@ -496,11 +496,15 @@ impl Conntrack {
     /// the entries that are in no other zone. Where the kernel does it in one request it passes over
     /// offloaded flows in silence: [`DeleteOptions::verify`] finds them.
     ///
+    /// The claim of a leased zone ([`ZoneAllocator`](crate::ZoneAllocator)) stays: such a zone is
+    /// walked, and never without its claim. [`Conntrack::delete_matching`] deletes claims like any
+    /// entry that its filter means.
+    ///
     /// # Errors
     /// As [`Conntrack::delete_matching`].
     #[doc(alias = "CTA_ZONE")]
     pub fn flush_zone(&self, zone: Zone) -> Result<Deleted> {
-        self.delete_matching(&Filter::new().zone(zone))
+        ops::flush_zone(&self.session, zone, &DeleteOptions::new())
     }
 
     /// Deletes the entries of a family, in every zone. Of offloaded flows the same is true as of
@@ -574,6 +578,12 @@ impl Conntrack {
     /// which spares the look-up.
     pub fn delete_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Batch {
         ops::delete_many(&self.session, keys.into_iter().map(Into::into))
+    }
+}
+
+impl Conntrack {
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 }
 

@@ -51,30 +51,36 @@ mod link;
 mod model;
 mod ops;
 mod wire;
+mod zones;
 
 pub use conntrack::{Builder, Conntrack};
 pub use error::{Errno, Error, Operation, Result};
 pub use filter::{Filter, NatKind, PortRange, TimeoutRange};
+pub use model::{
+    Claim, ClaimKind, Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction,
+    DirectionCounts, Entry, EntryBuilder, EntryDisplay, EntryZone, Event, EventGroups, EventsMode,
+    Exhausted, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation,
+    ExpectationBuilder, Family, Format, GreKeys, Health, Helper, Icmp, Icmpv6, Instance, Key,
+    LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Overrun,
+    OwnerKey, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy,
+    TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder,
+    Zone, ZoneUse,
+};
 pub use model::{
     Completeness, DccpTimeouts, DeleteFailure, DeleteOptions, Deleted, Features, FilterShape,
     GenericTimeouts, GreTimeouts, IcmpTimeouts, Icmpv6Timeouts, KernelSupport, NewTimeoutPolicy,
     SctpTimeouts, TcpTimeouts, TimeoutDefaults, TimeoutPolicy, Timeouts, Trial, UdpLiteTimeouts,
     UdpTimeouts, Verdict,
 };
-pub use model::{
-    Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, Direction, Entry, EntryBuilder,
-    EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
-    ExpectKey, ExpectMask, ExpectNat, Expectation, ExpectationBuilder, Family, Format, GreKeys,
-    Health, Helper, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange,
-    NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust,
-    Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown,
-    Update, UpdateBuilder, Zone,
-};
 pub use ops::{
     Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Policies, PolicyList,
     Settings, Visited,
 };
 pub use wire::EntryRef;
+pub use zones::{
+    Foreign, Keeper, Lease, LeaseEvent, Released, Renewed, ZoneAllocator, ZoneAllocatorBuilder,
+    ZoneMap, ZoneOrder, ZoneSource, ranges,
+};
 
 /// What `tests/fuzz` feeds with bytes.
 #[cfg(fuzzing)]

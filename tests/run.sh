@@ -78,9 +78,10 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
 
 step "dependencies of a consumer"
 # All of what a program gets that depends on this crate; a new name here is to be decided on.
-allowed="bitflags bytes cfg-if convert_case ctnetlink derive_more ipnet libc log memoffset
+allowed="bitflags bytes cfg-if convert_case ctnetlink derive_more getrandom ipnet libc log memoffset
 netlink-packet-core netlink-packet-netfilter netlink-sys nix once_cell pin-project-lite proc-macro2
-quote syn thiserror thiserror-impl tracing tracing-core unicode-ident zerocopy zerocopy-derive"
+quote sha1_smol syn thiserror thiserror-impl tracing
+tracing-core unicode-ident uuid zerocopy zerocopy-derive"
 cargo tree --locked --edges normal --prefix none --format '{p}' | cut -d ' ' -f 1 | sort -u |
     while read -r crate; do
         grep -qw -- "$crate" <<<"$allowed" || fail "default features pull in $crate"

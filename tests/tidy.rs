@@ -48,7 +48,9 @@ fn rank(room: &str) -> u8 {
         "wire" => 1,
         "filter" | "link" => 2,
         "ops" => 3,
-        "conntrack" | "lib" => 4,
+        "conntrack" => 4,
+        "zones" => 5,
+        "lib" => 6,
         other => panic!("src/{other}: a new room needs a rank here and in docs/architecture.md"),
     }
 }

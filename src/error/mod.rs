@@ -7,6 +7,7 @@
 
 mod errno;
 mod operation;
+mod zones;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +17,7 @@ pub use errno::Errno;
 pub(crate) use errno::Failure;
 pub use operation::Operation;
 
-use crate::model::Count;
+use crate::model::{Claim, Count, Exhausted, Zone, ZoneUse};
 
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -112,11 +113,42 @@ enum Repr {
         what: Cow<'static, str>,
         remedy: &'static str,
     },
+    #[error("{operation}: no zone is free: {exhausted}")]
+    Exhausted {
+        operation: Operation,
+        exhausted: Exhausted,
+    },
+    #[error("{operation}: zone {zone} is lost{}", Holder(holder.as_ref()))]
+    Lost {
+        operation: Operation,
+        zone: Zone,
+        holder: Option<Claim>,
+    },
+    #[error("{operation}: taken: {by}")]
+    Conflict { operation: Operation, by: ZoneUse },
+    #[error(
+        "{operation}: the look at the table may be incomplete: {reason}; no zone counts as free"
+    )]
+    ScanIncomplete {
+        operation: Operation,
+        reason: Cow<'static, str>,
+    },
     #[error("{operation}: the entry that was found is another one: {detail}")]
     Mismatch {
         operation: Operation,
         detail: &'static str,
     },
+}
+
+struct Holder<'a>(Option<&'a Claim>);
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(claim) => write!(f, " to another: {claim}"),
+            None => f.write_str(": nobody claims it now"),
+        }
+    }
 }
 
 struct Hint(Option<&'static str>);
@@ -325,6 +357,10 @@ impl Error {
             | Repr::TooMany { operation, .. }
             | Repr::NotSent { operation, .. }
             | Repr::Unsupported { operation, .. }
+            | Repr::Exhausted { operation, .. }
+            | Repr::Lost { operation, .. }
+            | Repr::Conflict { operation, .. }
+            | Repr::ScanIncomplete { operation, .. }
             | Repr::Mismatch { operation, .. } => Some(*operation),
         }
     }

@@ -54,6 +54,18 @@ pub enum Operation {
     Policies,
     /// Creating, changing and deleting time-out policies, and changing defaults.
     ChangePolicies,
+    /// Claiming a zone, or the right to look for one.
+    Claim,
+    /// Renewing leases of zones.
+    Renew,
+    /// Releasing zones.
+    Release,
+    /// `acquire`, `acquire_many`, `allocate`, `reserve`, `adopt` of zones.
+    Acquire,
+    /// `rename` of a lease.
+    Rename,
+    /// Looking at who uses which zone.
+    Scan,
 }
 
 impl Operation {
@@ -84,6 +96,12 @@ impl Operation {
             Self::FlushExpectations => "flush expectations",
             Self::Policies => "read time-out policies",
             Self::ChangePolicies => "change time-out policies",
+            Self::Claim => "claim zone",
+            Self::Renew => "renew lease",
+            Self::Release => "release zone",
+            Self::Acquire => "acquire zone",
+            Self::Rename => "rename lease",
+            Self::Scan => "scan zones",
         }
     }
 }

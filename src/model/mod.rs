@@ -3,6 +3,7 @@
 //! A value that exists is valid. What the kernel did not say is `None`, never zero.
 
 mod builder;
+mod claim;
 mod counters;
 mod deleted;
 mod digits;
@@ -34,8 +35,11 @@ mod timeout;
 mod tuple;
 mod update;
 mod zone;
+mod zone_use;
 
 pub use builder::{EntryBuilder, NewEntry};
+pub(crate) use claim::{CLAIM_PROTOCOL, Hold, claim_places};
+pub use claim::{Claim, ClaimKind, Instance, OwnerKey};
 pub use counters::{Count, Counters};
 pub use deleted::{Completeness, DeleteFailure, DeleteOptions, Deleted};
 pub(crate) use digits::digits;
@@ -73,3 +77,4 @@ pub(crate) use tuple::Addresses;
 pub use tuple::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Tuple};
 pub use update::{Update, UpdateBuilder};
 pub use zone::{EntryZone, Zone};
+pub use zone_use::{DirectionCounts, Exhausted, ZoneUse};

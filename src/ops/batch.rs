@@ -112,18 +112,20 @@ impl Limits {
 }
 
 /// An item on its way, and the place of its result.
-struct Slot<T> {
+pub(super) struct Slot<T> {
     place: usize,
     item: T,
 }
 
 /// The parts that differ between batches.
-trait Job {
+pub(super) trait Job {
     type Item;
 
     /// Looks at the items before they are sent; those that must not be are given their error and
     /// taken out.
-    fn prepare(&mut self, run: &mut Run<'_>, chunk: &mut Vec<Slot<Self::Item>>) -> Result<()>;
+    fn prepare(&mut self, _run: &mut Run<'_>, _chunk: &mut Vec<Slot<Self::Item>>) -> Result<()> {
+        Ok(())
+    }
 
     fn write(&self, datagram: &mut Datagram, item: &Self::Item) -> Result<()>;
 
@@ -139,7 +141,7 @@ trait Job {
 }
 
 /// A batch under way.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     session: &'a Session,
     operation: Operation,
     link: &'a mut Link,
@@ -147,7 +149,7 @@ struct Run<'a> {
     results: Vec<Result<()>>,
 }
 
-fn run<J: Job>(
+pub(super) fn run<J: Job>(
     session: &Session,
     operation: Operation,
     items: impl Iterator<Item = J::Item>,

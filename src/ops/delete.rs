@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::Session;
 use super::batch::{Doomed, delete_doomed};
-use super::single::{acknowledged, no_id};
+use super::single::{self, acknowledged, no_id};
 use super::table;
 use super::trace::converse;
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::model::{
-    Completeness, DeleteFailure, DeleteOptions, Deleted, Entry, EntryZone, Key, Zone,
+    Claim, Completeness, DeleteFailure, DeleteOptions, Deleted, Entry, EntryZone, Key, Zone,
+    claim_places,
 };
 use crate::wire;
 
@@ -24,6 +25,32 @@ pub(crate) fn delete_matching(
     session: &Session,
     filter: &Filter,
     options: &DeleteOptions,
+) -> Result<Deleted> {
+    run(session, filter, options, false)
+}
+
+/// Deletes what is in a zone, but for claims of it.
+pub(crate) fn flush_zone(
+    session: &Session,
+    zone: Zone,
+    options: &DeleteOptions,
+) -> Result<Deleted> {
+    let mut claimed = false;
+    for place in claim_places(zone) {
+        match single::get(session, &place) {
+            Ok(_) => claimed = true,
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    run(session, &Filter::new().zone(zone), options, claimed)
+}
+
+fn run(
+    session: &Session,
+    filter: &Filter,
+    options: &DeleteOptions,
+    spare_claims: bool,
 ) -> Result<Deleted> {
     if filter.means_everything() {
         return Err(Error::invalid(
@@ -48,23 +75,25 @@ pub(crate) fn delete_matching(
         session,
         filter,
         options,
+        spare_claims,
         deleted: Deleted::nothing(),
         met: Met::default(),
         undone: HashMap::new(),
     };
     let mut passes = 0;
-    let by_kernel = match by_kernel(session, filter, options) {
-        // It may be done: not to be said as if nothing were, and another look will tell.
-        Err(error) if error.is_outcome_unknown() => {
-            tracing::warn!(%error, "a flush was not heard of");
-            if options.verify == 0 {
-                deletion.deleted.stopped = Some(error);
-                deletion.deleted.complete = Completeness::Interrupted;
+    let by_kernel = !spare_claims
+        && match by_kernel(session, filter, options) {
+            // It may be done: not to be said as if nothing were, and another look will tell.
+            Err(error) if error.is_outcome_unknown() => {
+                tracing::warn!(%error, "a flush was not heard of");
+                if options.verify == 0 {
+                    deletion.deleted.stopped = Some(error);
+                    deletion.deleted.complete = Completeness::Interrupted;
+                }
+                true
             }
-            true
-        }
-        done => done?,
-    };
+            done => done?,
+        };
     if by_kernel {
         deletion.deleted.matched = None;
         deletion.deleted.deleted = None;
@@ -115,6 +144,8 @@ struct Deletion<'a> {
     session: &'a Session,
     filter: &'a Filter,
     options: &'a DeleteOptions,
+    /// Claims of leased zones stay.
+    spare_claims: bool,
     deleted: Deleted,
     met: Met,
     /// What is counted as not deleted, or as of unknown outcome, and would be met again.
@@ -161,6 +192,9 @@ impl Met {
 impl Deletion<'_> {
     fn spares(&self, entry: &Entry) -> bool {
         let protect = &self.options.protect;
+        if self.spare_claims && Claim::of(entry).is_some() {
+            return true;
+        }
         if protect.is_empty() {
             return false;
         }
@@ -294,7 +328,7 @@ impl Deletion<'_> {
         }
         // An entry that takes the tuple meanwhile may have the same id, and is deleted only if it is
         // meant as well.
-        let unprotected = self.options.protect.is_empty();
+        let unprotected = self.options.protect.is_empty() && !self.spare_claims;
         let follows = self.filter.means_whoever_follows();
         let keys = portion.iter().map(|entry| Doomed {
             key: Key::from(entry),

@@ -1,0 +1,339 @@
+//! A thread that keeps the leases of an allocator.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::allocator::Inner;
+use super::lease::Held;
+use crate::error::{Error, Operation, Result};
+use crate::model::{Claim, Event, EventGroups, OwnerKey, Zone, claim_places};
+use crate::ops::{self, Events};
+
+/// What happened to a lease.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LeaseEvent {
+    /// Its claim was gone, and was put back: somebody flushed the table.
+    Restored {
+        /// The zone.
+        zone: Zone,
+        /// Its owner.
+        owner: OwnerKey,
+    },
+    /// It is not held any more, and not kept any more.
+    Lost {
+        /// The zone.
+        zone: Zone,
+        /// Who owned it.
+        owner: OwnerKey,
+        /// Who claims it now, if anybody does.
+        holder: Option<Claim>,
+    },
+    /// It could not be renewed, which is tried again.
+    Failed {
+        /// The zone.
+        zone: Zone,
+        /// Its owner.
+        owner: OwnerKey,
+        /// Why.
+        error: Error,
+    },
+}
+
+/// Keeps the leases of an allocator: renews them at a third of their time to live, and puts claims
+/// back that somebody flushed away, which it hears of by events. A claim that somebody else made in
+/// between is left alone, and the lease reported as lost.
+///
+/// The thread ends when this is dropped. Leases that are acquired later are kept as well. Start it
+/// before the first lease: with `net.netfilter.nf_conntrack_events = 2`, the default since Linux
+/// 5.19, only entries that are made while somebody listens send events; of others, it finds out when
+/// it renews them.
+///
+/// ```
+/// use ctnetlink::{Conntrack, LeaseEvent, ZoneAllocator};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
+/// let ct = Conntrack::open()?;
+/// let zones = ZoneAllocator::builder().open(&ct)?;
+/// let keeper = zones.keep()?;
+/// let lease = zones.acquire("tap7f3a")?;
+/// ct.flush_all()?;
+/// match keeper.events().recv_timeout(Duration::from_secs(5))? {
+///     LeaseEvent::Restored { zone, .. } => assert_eq!(zone, lease.zone()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "leases are kept for as long as the keeper lives"]
+pub struct Keeper {
+    events: Receiver<LeaseEvent>,
+    /// Written to, or closed, to end the thread.
+    stop: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(super) type Tell = Box<dyn FnMut(LeaseEvent) + Send>;
+
+impl Keeper {
+    pub(super) fn start(inner: &Arc<Inner>, tell: Option<Tell>) -> Result<Self> {
+        let failed = |action: &'static str| {
+            move |error: std::io::Error| {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                Error::system(Operation::Renew, action, errno, None)
+            }
+        };
+        let events = inner.ct.events().groups(EventGroups::DESTROY).open()?;
+        let (stop, stopped) = UnixStream::pair().map_err(failed("make a socket pair"))?;
+        let (sender, receiver) = mpsc::channel();
+        let tell = tell.unwrap_or_else(|| {
+            Box::new(move |event| {
+                // Nobody listens any more once the keeper is being dropped.
+                let _ = sender.send(event);
+            })
+        });
+        let watch = Watch {
+            inner: Arc::downgrade(inner),
+            third: inner.options.ttl / 3,
+            ttl: inner.options.ttl,
+            events,
+            stopped,
+            tell,
+        };
+        let thread = std::thread::Builder::new()
+            .name("ctnetlink-keeper".to_owned())
+            .spawn(move || watch.run())
+            .map_err(failed("start a thread"))?;
+        Ok(Self {
+            events: receiver,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What happened to leases. Empty where [`keep_with`](super::ZoneAllocator::keep_with) tells.
+    #[must_use]
+    pub fn events(&self) -> &Receiver<LeaseEvent> {
+        &self.events
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = self.stop.write_all(&[0]);
+        if let Some(thread) = self.thread.take() {
+            // Dropped by its own callback, it ends by itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+/// The thread's own.
+struct Watch {
+    inner: Weak<Inner>,
+    third: Duration,
+    ttl: Duration,
+    events: Events,
+    stopped: UnixStream,
+    tell: Tell,
+}
+
+impl Watch {
+    fn run(mut self) {
+        let mut due = Instant::now() + self.third;
+        loop {
+            let flushed = match self.wait(due) {
+                Ok(Some(flushed)) => flushed,
+                Ok(None) => return,
+                Err(error) => {
+                    // Without events there are still the renewals.
+                    tracing::warn!(%error, "events of claims are not heard");
+                    HashSet::new()
+                }
+            };
+            let Some(inner) = self.inner.upgrade() else {
+                return;
+            };
+            let now = Instant::now();
+            let leases = inner.memory().leases();
+            let (look, later): (Vec<_>, Vec<_>) = leases.into_iter().partition(|held| {
+                flushed.contains(&held.zone())
+                    || now >= due
+                    || now.duration_since(held.renewed()) >= self.third
+            });
+            drop(later);
+            if now >= due {
+                due = now + self.third;
+            }
+            self.keep(&inner, &look);
+        }
+    }
+
+    /// Waits until a renewal is due, or claims have ended: gives their zones. `None` at the end.
+    fn wait(&mut self, due: Instant) -> Result<Option<HashSet<Zone>>> {
+        let mut ended = HashSet::new();
+        loop {
+            // What is there is read in one go; a flush ends many claims.
+            while let Some(event) = self.events.try_next()? {
+                match event {
+                    Event::Destroy(entry) => {
+                        ended.extend(Claim::of(&entry).map(|claim| claim.zone()));
+                    }
+                    // Any claim may be among the lost events.
+                    Event::Overrun(_) => ended.extend(self.all()),
+                    _ => {}
+                }
+                if Instant::now() >= due {
+                    return Ok(Some(ended));
+                }
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if !ended.is_empty() || left.is_zero() {
+                return Ok(Some(ended));
+            }
+            let mut ready = [
+                PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+            ];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut ready, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    let action = "wait for events";
+                    return Err(Error::system(Operation::Renew, action, errno, None));
+                }
+            }
+            if ready[1].any().unwrap_or(true) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Zone> {
+        let leases = self.inner.upgrade().map(|inner| inner.memory().leases());
+        let zones = |leases: Vec<Arc<Held>>| leases.iter().map(|held| held.zone()).collect();
+        leases.map(zones).unwrap_or_default()
+    }
+
+    /// Renews leases, and puts back those whose claims are gone.
+    fn keep(&mut self, inner: &Inner, leases: &[Arc<Held>]) {
+        if leases.is_empty() {
+            return;
+        }
+        let at = Instant::now();
+        let holds = leases.iter().map(|held| held.hold());
+        let batch = match ops::renew_many(inner.ct.session(), holds, inner.options.ttl) {
+            Ok(batch) => batch,
+            Err(error) => return self.failed(leases, &error),
+        };
+        let mut gone = Vec::new();
+        for (held, result) in leases.iter().zip(batch.results()) {
+            match result {
+                Ok(()) => held.set_renewed(at),
+                Err(error) if error.is_not_found() => gone.push(held),
+                Err(error) => self.failed(std::slice::from_ref(held), error),
+            }
+        }
+        if let Some(error) = batch.stopped() {
+            self.failed(&leases[batch.results().len()..], error);
+        }
+        for held in gone {
+            self.put_back(inner, held);
+        }
+    }
+
+    fn put_back(&mut self, inner: &Inner, held: &Arc<Held>) {
+        if held.is_over() {
+            return;
+        }
+        let (zone, owner) = (held.zone(), held.owner());
+        // A claim that may have ended by itself may have been somebody's since, who is gone again.
+        let event = if held.renewed().elapsed() >= self.ttl {
+            held.end();
+            LeaseEvent::Lost {
+                zone,
+                owner,
+                holder: inner.holder(zone).unwrap_or(None),
+            }
+        } else {
+            match restore(inner, held) {
+                Ok(None) => LeaseEvent::Restored { zone, owner },
+                Ok(Some(holder)) => {
+                    held.end();
+                    LeaseEvent::Lost {
+                        zone,
+                        owner,
+                        holder: Some(holder),
+                    }
+                }
+                Err(error) => LeaseEvent::Failed { zone, owner, error },
+            }
+        };
+        tracing::warn!(?event, "the claim of a lease was gone");
+        (self.tell)(event);
+    }
+
+    fn failed(&mut self, leases: &[Arc<Held>], error: &Error) {
+        for held in leases {
+            (self.tell)(LeaseEvent::Failed {
+                zone: held.zone(),
+                owner: held.owner(),
+                error: error.clone(),
+            });
+        }
+    }
+}
+
+/// Claims a zone again, unless somebody has: gives who.
+fn restore(inner: &Inner, held: &Held) -> Result<Option<Claim>> {
+    let at = Instant::now();
+    let own = held.hold();
+    let batch = ops::take_many(inner.ct.session(), std::iter::once(own), inner.options.ttl);
+    match batch.into_result() {
+        Ok(_) => {}
+        Err(error) if error.is_exists() => {
+            let holder = inner.holder(held.zone())?;
+            return match holder {
+                Some(claim) if claim.hold() == own => Ok(None),
+                Some(claim) => Ok(Some(claim)),
+                None => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    }
+    // A marker says that a later instance of the owner is taking the zone over, and is between its
+    // steps: the claim would be in its way.
+    let [_, marker] = claim_places(held.zone());
+    match inner.ct.get(marker) {
+        Ok(entry) => {
+            let gone = ops::release_many(inner.ct.session(), std::iter::once(own));
+            drop(gone);
+            Ok(Claim::of(&entry))
+        }
+        Err(error) if error.is_not_found() => {
+            held.set_renewed(at);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

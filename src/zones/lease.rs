@@ -1,0 +1,344 @@
+//! A zone that is held.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::allocator::Inner;
+use crate::error::{Error, Operation, Result};
+use crate::model::{
+    Claim, ClaimKind, Completeness, DeleteOptions, Deleted, Hold, Instance, OwnerKey, Zone,
+    claim_places,
+};
+use crate::ops;
+
+/// What the handles of one lease share.
+pub(super) struct Held {
+    inner: Arc<Inner>,
+    zone: Zone,
+    owner: OwnerKey,
+    /// When it was last renewed, or a moment before.
+    renewed: Mutex<Instant>,
+    /// It is not to be renewed any more: lost, released, or left.
+    over: AtomicBool,
+    /// Nothing is to be done about it when the last handle goes.
+    left: AtomicBool,
+}
+
+impl Held {
+    pub(super) fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            zone,
+            owner,
+            renewed: Mutex::new(renewed),
+            over: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) const fn zone(&self) -> Zone {
+        self.zone
+    }
+
+    pub(super) const fn owner(&self) -> OwnerKey {
+        self.owner
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        Hold::claim(ClaimKind::Lease, self.zone, self.owner, self.inner.instance)
+    }
+
+    pub(super) fn renewed(&self) -> Instant {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_renewed(&self, at: Instant) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// It is no longer kept.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.inner.memory().forget(self);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.inner.memory().forget(self);
+        if self.inner.options.release_on_drop
+            && !self.is_over()
+            && !self.left.load(Ordering::Acquire)
+        {
+            if let Err(error) = self.inner.release(self) {
+                tracing::warn!(zone = self.zone.get(), %error, "a dropped lease was not released");
+            }
+        }
+    }
+}
+
+/// What became of a release.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+#[must_use = "it says whether the zone is free"]
+pub struct Released {
+    /// The zone.
+    pub zone: Zone,
+    /// What was in it.
+    pub deleted: Deleted,
+    /// Entries came back, or could not be deleted: the claim stays for the time of the quarantine, so
+    /// that nobody is handed the zone.
+    pub quarantined: bool,
+}
+
+/// What became of a renewal.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "it says which leases are lost"]
+pub struct Renewed {
+    /// How many leases were renewed.
+    pub renewed: usize,
+    /// Those that were not: [`is_lost`](Error::is_lost), or the kernel could not be asked, and they
+    /// are tried again with the next renewal.
+    pub failed: Vec<(Zone, Error)>,
+}
+
+/// A zone that is held by its owner, until it is released or not renewed in time.
+///
+/// Dropped, it is not renewed any more and ends by itself, as after a crash, and until then the same
+/// key gets the same zone again. [`release_on_drop`](super::ZoneAllocatorBuilder::release_on_drop)
+/// chooses otherwise.
+#[must_use = "a lease that is dropped is not renewed"]
+pub struct Lease {
+    held: Arc<Held>,
+    previous: Option<Instance>,
+}
+
+impl Lease {
+    pub(super) fn new(held: Arc<Held>, previous: Option<Instance>) -> Self {
+        Self { held, previous }
+    }
+
+    pub(super) fn again(held: Arc<Held>) -> Self {
+        Self::new(held, None)
+    }
+
+    pub(super) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// The zone.
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        self.held.zone
+    }
+
+    /// Who owns it.
+    #[must_use]
+    pub fn owner(&self) -> OwnerKey {
+        self.held.owner
+    }
+
+    /// The instance that holds it.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        self.held.inner.instance
+    }
+
+    /// The instance from which it was taken over when it was acquired: a former run of the owner, or
+    /// another process that acquired for the same owner at the same time.
+    #[must_use]
+    pub fn previous(&self) -> Option<Instance> {
+        self.previous
+    }
+
+    /// Whether it is known that the zone is not held any more. `false` is no proof: only
+    /// [`Lease::renew`] asks the kernel.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.held.is_over()
+    }
+
+    /// How long it lasts if it is not renewed again.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        let ttl = self.held.inner.options.ttl;
+        ttl.saturating_sub(self.held.renewed().elapsed())
+    }
+
+    /// Has the lease last for its time to live from now on. The kernel compares the owner and the
+    /// instance, and renews, in one step.
+    ///
+    /// # Errors
+    /// [`is_lost`](Error::is_lost), with who holds the zone now.
+    pub fn renew(&self) -> Result<()> {
+        let renewed = self.held.inner.renew(std::slice::from_ref(&self.held));
+        match renewed.failed.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes all entries of the zone but the claim.
+    ///
+    /// # Errors
+    /// [`is_lost`](Error::is_lost): nothing is deleted in a zone that is somebody else's. Else as
+    /// [`Conntrack::flush_zone`](crate::Conntrack::flush_zone).
+    pub fn flush(&self) -> Result<Deleted> {
+        self.held.inner.flush(&self.held)
+    }
+
+    /// Gives the zone back: deletes its entries, sees that none comes back, and ends the claim.
+    ///
+    /// # Errors
+    /// [`is_lost`](Error::is_lost): nothing was deleted then. After another error the claim ends by
+    /// itself; until then the same key acquires the zone again.
+    pub fn release(self) -> Result<Released> {
+        let released = self.held.inner.release(&self.held);
+        self.held.left.store(true, Ordering::Release);
+        released
+    }
+
+    /// Drops the handle and leaves the claim to end by itself, whatever was chosen for dropped
+    /// leases.
+    pub fn leave(self) {
+        self.held.left.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("zone", &self.held.zone)
+            .field("owner", &self.held.owner)
+            .field("instance", &self.held.inner.instance)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Renews leases in as few datagrams as it takes.
+    pub(super) fn renew(&self, leases: &[Arc<Held>]) -> Renewed {
+        let at = Instant::now();
+        let mut outcome = Renewed {
+            renewed: 0,
+            failed: Vec::new(),
+        };
+        let holds = leases.iter().map(|held| held.hold());
+        let batch = match ops::renew_many(self.ct.session(), holds, self.options.ttl) {
+            Ok(batch) => batch,
+            Err(error) => {
+                outcome.failed = leases
+                    .iter()
+                    .map(|held| (held.zone, error.clone()))
+                    .collect();
+                return outcome;
+            }
+        };
+        for (held, result) in leases.iter().zip(batch.results()) {
+            match result {
+                Ok(()) => {
+                    held.set_renewed(at);
+                    outcome.renewed += 1;
+                }
+                Err(error) if error.is_not_found() => {
+                    let holder = self.holder(held.zone).unwrap_or(None);
+                    held.end();
+                    let error = Error::lost(Operation::Renew, held.zone, holder);
+                    outcome.failed.push((held.zone, error));
+                }
+                Err(error) => outcome.failed.push((held.zone, error.clone())),
+            }
+        }
+        if let Some(error) = batch.stopped() {
+            let rest = leases.iter().skip(batch.results().len());
+            outcome
+                .failed
+                .extend(rest.map(|held| (held.zone, error.clone())));
+        }
+        outcome
+    }
+
+    /// Who claims a zone now: by a lease, else by a marker.
+    pub(super) fn holder(&self, zone: Zone) -> Result<Option<Claim>> {
+        for place in claim_places(zone) {
+            match self.ct.get(place) {
+                Ok(entry) => return Ok(Claim::of(&entry)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that a lease is held, for long enough to work on its zone.
+    fn assert_held(&self, held: &Held) -> Result<()> {
+        let lasts = self.options.ttl.max(self.options.grace);
+        let hold = std::iter::once(held.hold());
+        let renewed = ops::renew_many(self.ct.session(), hold, lasts)?.into_result();
+        match renewed {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => {
+                held.end();
+                let holder = self.holder(held.zone).unwrap_or(None);
+                Err(Error::lost(Operation::Renew, held.zone, holder))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&self, held: &Held) -> Result<Deleted> {
+        self.assert_held(held)?;
+        self.flush_zone(held.zone)
+    }
+
+    pub(super) fn flush_zone(&self, zone: Zone) -> Result<Deleted> {
+        let options = DeleteOptions::new().verify(self.options.verify);
+        ops::flush_zone(self.ct.session(), zone, &options)
+    }
+
+    pub(super) fn release(&self, held: &Held) -> Result<Released> {
+        let deleted = self.flush(held)?;
+        let quarantined = deleted.left
+            || deleted.stopped.is_some()
+            || deleted.complete == Completeness::Interrupted;
+        let hold = std::iter::once(held.hold());
+        let session = self.ct.session();
+        let done = if quarantined {
+            tracing::warn!(
+                zone = held.zone.get(),
+                "entries come back to a released zone: it is set aside"
+            );
+            let lasts = self.options.quarantine;
+            ops::renew_many(session, hold, lasts)?.into_result()
+        } else {
+            ops::release_many(session, hold).into_result()
+        };
+        held.end();
+        match done {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {
+                let holder = self.holder(held.zone).unwrap_or(None);
+                return Err(Error::lost(Operation::Release, held.zone, holder));
+            }
+            Err(error) => return Err(error),
+        }
+        let mut memory = self.memory();
+        if quarantined {
+            memory.quarantine(held.zone, self.options.quarantine);
+        } else {
+            memory.release(held.zone);
+        }
+        Ok(Released {
+            zone: held.zone,
+            deleted,
+            quarantined,
+        })
+    }
+}

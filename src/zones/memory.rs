@@ -1,0 +1,104 @@
+//! What an allocator remembers. The kernel's table is what decides; this only spares looks at it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::lease::Held;
+use super::options::{Options, ZoneOrder};
+use crate::model::Zone;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    leases: HashMap<Zone, Weak<Held>>,
+    /// In which order zones were released.
+    released: HashMap<Zone, u64>,
+    releases: u64,
+    /// Seen with traffic of others: tried last.
+    occupied: HashSet<Zone>,
+    quarantined: HashMap<Zone, Instant>,
+}
+
+impl Memory {
+    /// The lease of this zone, if this allocator has it.
+    pub(super) fn lease(&self, zone: Zone) -> Option<Arc<Held>> {
+        self.leases.get(&zone).and_then(Weak::upgrade)
+    }
+
+    pub(super) fn leases(&mut self) -> Vec<Arc<Held>> {
+        self.leases.retain(|_, held| held.strong_count() > 0);
+        let mut leases: Vec<Arc<Held>> = self.leases.values().filter_map(Weak::upgrade).collect();
+        leases.sort_by_key(|held| held.zone());
+        leases
+    }
+
+    pub(super) fn keep(&mut self, held: &Arc<Held>) {
+        self.leases.insert(held.zone(), Arc::downgrade(held));
+    }
+
+    /// Forgets a lease, unless a newer one has its zone.
+    pub(super) fn forget(&mut self, held: &Held) {
+        let same = |kept: &Weak<Held>| std::ptr::eq(kept.as_ptr(), held);
+        if self.leases.get(&held.zone()).is_some_and(same) {
+            self.leases.remove(&held.zone());
+        }
+    }
+
+    pub(super) fn release(&mut self, zone: Zone) {
+        self.releases += 1;
+        self.released.insert(zone, self.releases);
+    }
+
+    pub(super) fn saw_traffic(&mut self, zone: Zone) {
+        self.occupied.insert(zone);
+    }
+
+    pub(super) fn saw_none(&mut self, zone: Zone) {
+        self.occupied.remove(&zone);
+    }
+
+    pub(super) fn quarantine(&mut self, zone: Zone, lasts: Duration) {
+        self.quarantined.insert(zone, Instant::now() + lasts);
+    }
+
+    pub(super) fn end_quarantine(&mut self, zone: Zone) {
+        self.quarantined.remove(&zone);
+    }
+
+    pub(super) fn quarantined(&mut self) -> HashSet<Zone> {
+        let now = Instant::now();
+        self.quarantined.retain(|_, until| *until > now);
+        self.quarantined.keys().copied().collect()
+    }
+
+    /// The zones of the range in the order in which they are to be tried, and how many of them were
+    /// not seen with traffic before; the rest, which was, comes last.
+    pub(super) fn candidates(&self, options: &Options) -> (Vec<Zone>, usize) {
+        let (first, last) = (options.range.start().get(), options.range.end().get());
+        let mut zones: Vec<Zone> = (first..=last).map(Zone::new).collect();
+        match options.order {
+            ZoneOrder::Lowest => {}
+            ZoneOrder::LongestFree => {
+                zones.sort_by_key(|zone| self.released.get(zone).copied().unwrap_or(0));
+            }
+            ZoneOrder::Seeded(seed) => {
+                let start = usize::try_from(mix(seed) % zones.len() as u64).unwrap_or(0);
+                zones.rotate_left(start);
+            }
+        }
+        let occupied = |zone: &Zone| self.occupied.contains(zone);
+        let (mut zones, last): (Vec<Zone>, Vec<Zone>) =
+            zones.into_iter().partition(|zone| !occupied(zone));
+        let fresh = zones.len();
+        zones.extend(last);
+        (zones, fresh)
+    }
+}
+
+/// Neighbouring seeds give places far apart (the finalizer of `SplitMix64`).
+const fn mix(seed: u64) -> u64 {
+    let seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    seed ^ (seed >> 31)
+}

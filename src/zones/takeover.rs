@@ -1,0 +1,206 @@
+//! Replacing a claim without a moment in which the zone is not claimed.
+//!
+//! A claim's reply tuple cannot be changed, so the old claim is deleted and a new one made. A marker
+//! beside it, put there first, keeps others away: whoever claims the zone in between looks at what
+//! else is in it, finds the marker, and goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::acquire::{Patience, Turns};
+use super::allocator::Inner;
+use super::lease::{Held, Lease};
+use crate::error::{Error, Operation, Result};
+use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, ZoneUse};
+use crate::ops;
+
+/// A claim, and who is to have it.
+pub(super) struct Move {
+    pub(super) from: Claim,
+    pub(super) to: OwnerKey,
+}
+
+/// Replaces claims, for owners whose turn it is. `is_not_found` for one that is not there any more.
+pub(super) fn take_over(inner: &Inner, moves: &[Move], _: &Turns<'_>) -> Vec<Result<()>> {
+    let token = Instance::random();
+    let marker = |order: &Move| {
+        Hold::claim(
+            ClaimKind::Marker,
+            order.from.zone(),
+            order.from.owner(),
+            token,
+        )
+    };
+    let mut results: Vec<Result<()>> = moves.iter().map(|_| Ok(())).collect();
+    step(moves, &mut results, |orders| {
+        let markers = orders.iter().map(|order| marker(order));
+        let results = take(inner, markers);
+        results
+            .into_iter()
+            .zip(orders)
+            .map(|(result, order)| match result {
+                Err(error) if error.is_exists() => replace_marker(inner, order, marker(order)),
+                result => result,
+            })
+            .collect()
+    });
+    step(moves, &mut results, |orders| {
+        let claims = orders.iter().map(|order| order.from.hold());
+        complete(
+            ops::release_many(inner.ct.session(), claims),
+            orders.len(),
+            Operation::Release,
+        )
+    });
+    step(moves, &mut results, |orders| {
+        let claim = |order: &Move| {
+            Hold::claim(
+                ClaimKind::Lease,
+                order.from.zone(),
+                order.to,
+                inner.instance,
+            )
+        };
+        let batch = ops::take_many(
+            inner.ct.session(),
+            orders.iter().map(|order| claim(order)),
+            inner.options.ttl,
+        );
+        complete(batch, orders.len(), Operation::Claim)
+            .into_iter()
+            .zip(orders)
+            .map(|(result, order)| match result {
+                Err(error) => insist(inner, claim(order), error),
+                done => done,
+            })
+            .collect()
+    });
+    // Also those of moves that failed: nothing is left behind.
+    let markers = ops::release_many(inner.ct.session(), moves.iter().map(marker));
+    drop(markers);
+    results
+}
+
+/// One step, for those that came so far.
+fn step(
+    moves: &[Move],
+    results: &mut [Result<()>],
+    work: impl FnOnce(&[&Move]) -> Vec<Result<()>>,
+) {
+    let places: Vec<usize> = (0..moves.len()).filter(|at| results[*at].is_ok()).collect();
+    if places.is_empty() {
+        return;
+    }
+    let orders: Vec<&Move> = places.iter().map(|at| &moves[*at]).collect();
+    for (at, result) in places.iter().zip(work(&orders)) {
+        results[*at] = result;
+    }
+}
+
+fn take(inner: &Inner, holds: impl ExactSizeIterator<Item = Hold>) -> Vec<Result<()>> {
+    let count = holds.len();
+    let batch = ops::take_many(inner.ct.session(), holds, inner.options.grace);
+    complete(batch, count, Operation::Claim)
+}
+
+/// With a result for those that a batch did not come to.
+fn complete(batch: ops::Batch, count: usize, operation: Operation) -> Vec<Result<()>> {
+    let stopped = batch.stopped().cloned();
+    let mut results = batch.into_results();
+    let rest = stopped.unwrap_or_else(|| Error::overrun(operation));
+    results.resize_with(count, || Err(rest.clone()));
+    results
+}
+
+/// A marker is there already: one that a former self left, which goes, since the turn is ours; or one
+/// of a rename, which is waited for.
+fn replace_marker(inner: &Inner, order: &Move, marker: Hold) -> Result<()> {
+    let mut patience = Patience::new(inner.options.patience);
+    loop {
+        match inner.ct.get(marker.place()) {
+            Ok(entry) => match Claim::of(&entry) {
+                Some(old) if old.owner() == order.from.owner() => {
+                    let gone = ops::release_many(inner.ct.session(), std::iter::once(old.hold()));
+                    drop(gone);
+                }
+                _ => patience.wait()?,
+            },
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        match take(inner, std::iter::once(marker)).remove(0) {
+            Err(error) if error.is_exists() => patience.wait()?,
+            done => return done,
+        }
+    }
+}
+
+/// A rival claimed the zone in the moment in which no claim was there. It finds the marker and goes;
+/// or the table was full in that moment, and the marker keeps the zone until there is room.
+fn insist(inner: &Inner, claim: Hold, mut error: Error) -> Result<()> {
+    let mut patience = Patience::new(inner.options.grace / 2);
+    while error.is_exists() || error.is_table_full() {
+        if patience.wait().is_err() {
+            break;
+        }
+        let batch = ops::take_many(
+            inner.ct.session(),
+            std::iter::once(claim),
+            inner.options.ttl,
+        );
+        match batch.into_result() {
+            Ok(_) => return Ok(()),
+            Err(again) => error = again,
+        }
+    }
+    Err(error)
+}
+
+pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Result<Lease> {
+    let old = Arc::clone(lease.held());
+    if old.owner() == owner {
+        return Ok(lease);
+    }
+    let mut both = [old.owner(), owner];
+    // In the same order everywhere.
+    both.sort();
+    let mut patience = Patience::new(inner.options.patience);
+    let turns = loop {
+        match Turns::of(inner, &both) {
+            Err(error) if error.is_exists() => patience.wait()?,
+            done => break done?,
+        }
+    };
+    let claims = inner.claims()?;
+    let mine = |claim: &&Claim| claim.hold() == old.hold();
+    let Some(from) = claims.iter().find(mine) else {
+        old.end();
+        let holder = inner.holder(old.zone())?;
+        return Err(Error::lost(Operation::Rename, old.zone(), holder));
+    };
+    if let Some(other) = claims.iter().find(|claim| claim.owner() == owner) {
+        let by = ZoneUse {
+            claims: vec![*other],
+            ..ZoneUse::unused(other.zone())
+        };
+        return Err(Error::conflict(Operation::Rename, by));
+    }
+    let order = Move {
+        from: *from,
+        to: owner,
+    };
+    let at = Instant::now();
+    take_over(inner, &[order], &turns)
+        .remove(0)
+        .map_err(|error| {
+            if error.is_not_found() {
+                Error::lost(Operation::Rename, old.zone(), None)
+            } else {
+                error
+            }
+        })?;
+    old.end();
+    let held = Arc::new(Held::new(inner, old.zone(), owner, at));
+    inner.memory().keep(&held);
+    Ok(Lease::new(held, lease.previous()))
+}
