@@ -96,12 +96,7 @@ impl EntryBuilder {
     /// The state of a TCP connection.
     #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
     pub fn state(mut self, state: TcpState) -> Self {
-        let mut info = match self.proto_info {
-            Some(ProtoInfo::Tcp(info)) => info,
-            _ => TcpInfo::default(),
-        };
-        info.state = Some(state);
-        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self.proto_info = Some(ProtoInfo::of_state(self.proto_info, state));
         self
     }
 
