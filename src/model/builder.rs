@@ -306,16 +306,13 @@ impl NewEntry {
             }
             if let Some(master) = &rare.master {
                 master.check()?;
-            }
-            match &rare.master {
-                Some(master) if master.family() != entry.orig.family() => {
+                if master.family() != entry.orig.family() {
                     return refuse(
                         entry.to_string(),
                         "the master is of another family",
                         "a master of the entry's own family",
                     );
                 }
-                _ => {}
             }
         }
         Ok(Self { entry, nat })
