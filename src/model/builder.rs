@@ -96,12 +96,7 @@ impl EntryBuilder {
     /// The state of a TCP connection.
     #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
     pub fn state(mut self, state: TcpState) -> Self {
-        let mut info = match self.proto_info {
-            Some(ProtoInfo::Tcp(info)) => info,
-            _ => TcpInfo::default(),
-        };
-        info.state = Some(state);
-        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self.proto_info = Some(ProtoInfo::of_state(self.proto_info, state));
         self
     }
 
@@ -311,16 +306,13 @@ impl NewEntry {
             }
             if let Some(master) = &rare.master {
                 master.check()?;
-            }
-            match &rare.master {
-                Some(master) if master.family() != entry.orig.family() => {
+                if master.family() != entry.orig.family() {
                     return refuse(
                         entry.to_string(),
                         "the master is of another family",
                         "a master of the entry's own family",
                     );
                 }
-                _ => {}
             }
         }
         Ok(Self { entry, nat })

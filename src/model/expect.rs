@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::text::{Address, Layer4Text, Word};
 use super::{
-    Direction, Family, GreKeys, Helper, Icmp, Icmpv6, Layer4, Ports, Tuple, Unknown, Zone,
+    Addresses, Direction, Family, GreKeys, Helper, Icmp, Icmpv6, Layer4, Ports, Protocol, Tuple,
+    Unknown, Zone,
 };
 
 bitflags::bitflags! {
@@ -113,6 +114,30 @@ pub struct ExpectNat {
     pub address: IpAddr,
     /// The port before translation. 0 where the protocol has none.
     pub port: u16,
+}
+
+impl ExpectNat {
+    /// Address and port as the kernel takes and says them: the source of a tuple of this protocol,
+    /// or of TCP if it has no ports.
+    pub(crate) fn tuple(self, protocol: Protocol) -> Tuple {
+        let ports = Ports {
+            src: self.port,
+            dst: 0,
+        };
+        Tuple {
+            addresses: match self.address {
+                IpAddr::V4(src) => Addresses::V4 {
+                    src,
+                    dst: Ipv4Addr::UNSPECIFIED,
+                },
+                IpAddr::V6(src) => Addresses::V6 {
+                    src,
+                    dst: Ipv6Addr::UNSPECIFIED,
+                },
+            },
+            layer4: Layer4::with_ports(protocol, ports).unwrap_or(Layer4::Tcp(ports)),
+        }
+    }
 }
 
 /// A flow that a helper, or somebody through [`Expectations`](crate::Expectations), foresees: the

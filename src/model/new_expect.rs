@@ -1,12 +1,12 @@
 //! New expectations: what the kernel would refuse or lose cannot be built.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::expect::{mask_layer4, ones};
 use super::{
-    Addresses, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Family, Helper, Icmp, Icmpv6, Key,
-    Layer4, Ports, Tuple,
+    Addresses, Direction, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Family, Helper, Icmp,
+    Icmpv6, Key, Layer4, Tuple,
 };
 use crate::error::{Error, Result};
 
@@ -146,42 +146,15 @@ impl NewExpectation {
 
     /// What is said of translation: in any case something, since kernels without a fix of 2026 would
     /// otherwise keep what an earlier expectation left in the same memory (`ctnetlink_alloc_expect`).
-    pub(crate) fn nat_tuple(&self) -> (u32, Tuple) {
-        let (direction, address, port) = match self.nat {
-            Some(nat) => (nat.direction, Some(nat.address), nat.port),
-            None => (super::Direction::Original, None, 0),
-        };
-        let ports = Ports { src: port, dst: 0 };
-        let tuple = Tuple {
-            addresses: match (address, self.tuple.addresses) {
-                (Some(IpAddr::V4(src)), _) => Addresses::V4 {
-                    src,
-                    dst: std::net::Ipv4Addr::UNSPECIFIED,
-                },
-                (Some(IpAddr::V6(src)), _) => Addresses::V6 {
-                    src,
-                    dst: std::net::Ipv6Addr::UNSPECIFIED,
-                },
-                (None, Addresses::V4 { .. }) => Addresses::V4 {
-                    src: std::net::Ipv4Addr::UNSPECIFIED,
-                    dst: std::net::Ipv4Addr::UNSPECIFIED,
-                },
-                (None, Addresses::V6 { .. }) => Addresses::V6 {
-                    src: std::net::Ipv6Addr::UNSPECIFIED,
-                    dst: std::net::Ipv6Addr::UNSPECIFIED,
-                },
+    pub(crate) fn asked_nat(&self) -> ExpectNat {
+        self.nat.unwrap_or(ExpectNat {
+            direction: Direction::Original,
+            address: match self.tuple.family() {
+                Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
             },
-            // Only the bits of the port are kept; any protocol with ports can carry them.
-            layer4: match self.tuple.layer4 {
-                Layer4::Udp(_) => Layer4::Udp(ports),
-                _ => Layer4::Tcp(ports),
-            },
-        };
-        let direction = match direction {
-            super::Direction::Original => 0,
-            super::Direction::Reply => 1,
-        };
-        (direction, tuple)
+            port: 0,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a protocol's tracker knows beside the tuples.
 
-use super::TcpInfo;
 use super::tcp::open_states;
+use super::{TcpInfo, TcpState};
 use crate::error::{Error, Result};
 
 /// The tracker's state, of a protocol that has one.
@@ -189,6 +189,18 @@ impl DccpInfo {
 }
 
 impl ProtoInfo {
+    /// A connection of TCP in this state, and what was said of it before.
+    pub(super) fn of_state(before: Option<Self>, state: TcpState) -> Self {
+        let info = match before {
+            Some(Self::Tcp(info)) => info,
+            _ => TcpInfo::default(),
+        };
+        Self::Tcp(TcpInfo {
+            state: Some(state),
+            ..info
+        })
+    }
+
     pub(crate) const fn protocol(&self) -> super::Protocol {
         match self {
             Self::Tcp(_) => super::Protocol::TCP,

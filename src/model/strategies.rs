@@ -2,9 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::option::of;
 use proptest::prelude::*;
 
-use super::{Addresses, EntryZone, GreKeys, Icmp, Icmpv6, Layer4, Ports, Protocol, Tuple, Zone};
+use super::{
+    Addresses, EntryZone, GreKeys, Icmp, Icmpv6, Layer4, Ports, Protocol, SeqAdjust, Synproxy,
+    TcpFlagChange, TcpFlags, TcpInfo, TcpState, Tuple, Zone,
+};
 
 pub(crate) fn layer4(six: bool) -> impl Strategy<Value = Layer4> {
     let numbers = (any::<u16>(), any::<u16>(), any::<u8>(), 0..9_u8);
@@ -82,4 +86,69 @@ pub(crate) fn tracked(tuple: Tuple, ports: (u16, u16)) -> Tuple {
         other => other,
     };
     Tuple { layer4, ..tuple }
+}
+
+fn flag_change() -> impl Strategy<Value = TcpFlagChange> {
+    let bits = prop_oneof![Just(0), Just(0xff), any::<u8>()];
+    (any::<u8>(), bits, any::<bool>()).prop_map(|(flags, mask, same)| TcpFlagChange {
+        flags: TcpFlags::from_bits_retain(flags),
+        mask: TcpFlags::from_bits_retain(if same { flags } else { mask }),
+    })
+}
+
+prop_compose! {
+    pub(crate) fn any_tcp_info()(
+        state in of(any::<u8>()),
+        orig_window_scale in of(any::<u8>()),
+        reply_window_scale in of(any::<u8>()),
+        orig_flags in of(flag_change()),
+        reply_flags in of(flag_change()),
+    ) -> TcpInfo {
+        TcpInfo {
+            state: state.map(TcpState::from_raw),
+            orig_window_scale,
+            reply_window_scale,
+            orig_flags,
+            reply_flags,
+        }
+    }
+}
+
+/// What the kernel would take.
+pub(crate) fn tcp_info() -> impl Strategy<Value = TcpInfo> {
+    let scales = of((0..=14_u8, 0..=14_u8));
+    (any_tcp_info(), 0..10_u8, scales).prop_map(|(info, state, scales)| {
+        let on = |change: Option<TcpFlagChange>| {
+            change.map(|TcpFlagChange { flags, mask }| TcpFlagChange {
+                flags: flags | TcpFlags::WINDOW_SCALE,
+                mask: mask | TcpFlags::WINDOW_SCALE,
+            })
+        };
+        let scales = scales.filter(|_| info.orig_flags.is_some() && info.reply_flags.is_some());
+        TcpInfo {
+            state: info.state.and(Some(TcpState::from_raw(state))),
+            orig_window_scale: scales.map(|scales| scales.0),
+            reply_window_scale: scales.map(|scales| scales.1),
+            orig_flags: on(info.orig_flags),
+            reply_flags: on(info.reply_flags),
+        }
+    })
+}
+
+pub(crate) fn adjust() -> impl Strategy<Value = SeqAdjust> {
+    (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(
+        |(correction_pos, offset_before, offset_after)| SeqAdjust {
+            correction_pos,
+            offset_before,
+            offset_after,
+        },
+    )
+}
+
+pub(crate) fn synproxy() -> impl Strategy<Value = Synproxy> {
+    (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(isn, its, tsoff)| Synproxy {
+        isn,
+        its,
+        tsoff,
+    })
 }

@@ -35,6 +35,19 @@ pub struct Update {
 }
 
 impl Update {
+    /// Not to be sent: it changes nothing.
+    const NOTHING: Self = Self {
+        timeout: None,
+        mark: None,
+        set: Status::empty(),
+        proto_info: None,
+        labels: None,
+        orig_seq_adjust: None,
+        reply_seq_adjust: None,
+        synproxy: None,
+        remove_helper: false,
+    };
+
     /// Nothing is changed until the builder is told to.
     pub fn builder() -> UpdateBuilder {
         UpdateBuilder::default()
@@ -50,10 +63,7 @@ impl Update {
             set: entry.status.unwrap_or_default() - Status::CONFIRMED,
             proto_info: entry.proto_info,
             labels: entry.labels().map(LabelChange::replace),
-            orig_seq_adjust: None,
-            reply_seq_adjust: None,
-            synproxy: None,
-            remove_helper: false,
+            ..Self::NOTHING
         }
     }
 
@@ -70,18 +80,20 @@ impl Update {
 }
 
 /// An update in the making.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[must_use = "an update in the making does nothing until it is built and sent"]
 pub struct UpdateBuilder {
+    update: Update,
     timeout: Option<Duration>,
-    mark: Option<Mark>,
-    set: Status,
-    proto_info: Option<ProtoInfo>,
-    labels: Option<LabelChange>,
-    orig_seq_adjust: Option<SeqAdjust>,
-    reply_seq_adjust: Option<SeqAdjust>,
-    synproxy: Option<Synproxy>,
-    remove_helper: bool,
+}
+
+impl Default for UpdateBuilder {
+    fn default() -> Self {
+        Self {
+            update: Update::NOTHING,
+            timeout: None,
+        }
+    }
 }
 
 impl UpdateBuilder {
@@ -96,19 +108,19 @@ impl UpdateBuilder {
     #[doc(alias = "CTA_MARK")]
     #[doc(alias = "CTA_MARK_MASK")]
     pub fn mark(mut self, mark: impl Into<Mark>) -> Self {
-        self.mark = Some(mark.into());
+        self.update.mark = Some(mark.into());
         self
     }
 
     /// Sets `SEEN_REPLY`. The kernel never clears it.
     pub fn seen_reply(mut self) -> Self {
-        self.set |= Status::SEEN_REPLY;
+        self.update.set |= Status::SEEN_REPLY;
         self
     }
 
     /// Sets `ASSURED`, so that early drop spares the entry. The kernel never clears it.
     pub fn assured(mut self) -> Self {
-        self.set |= Status::ASSURED;
+        self.update.set |= Status::ASSURED;
         self
     }
 
@@ -116,40 +128,35 @@ impl UpdateBuilder {
     /// ([`Error::is_fixed_timeout`](crate::Error::is_fixed_timeout)), though not on Linux 5.10. The
     /// kernel never clears it.
     pub fn fixed_timeout(mut self) -> Self {
-        self.set |= Status::FIXED_TIMEOUT;
+        self.update.set |= Status::FIXED_TIMEOUT;
         self
     }
 
     /// The state of a TCP connection.
     #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
     pub fn state(mut self, state: TcpState) -> Self {
-        let mut info = match self.proto_info {
-            Some(ProtoInfo::Tcp(info)) => info,
-            _ => TcpInfo::default(),
-        };
-        info.state = Some(state);
-        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self.update.proto_info = Some(ProtoInfo::of_state(self.update.proto_info, state));
         self
     }
 
     /// What is known of a TCP connection; fields that are `None` stay.
     #[doc(alias = "CTA_PROTOINFO_TCP")]
     pub fn tcp_info(mut self, info: TcpInfo) -> Self {
-        self.proto_info = Some(ProtoInfo::Tcp(info));
+        self.update.proto_info = Some(ProtoInfo::Tcp(info));
         self
     }
 
     /// The state and the verification tags of an SCTP association.
     #[doc(alias = "CTA_PROTOINFO_SCTP")]
     pub fn sctp_info(mut self, info: SctpInfo) -> Self {
-        self.proto_info = Some(ProtoInfo::Sctp(info));
+        self.update.proto_info = Some(ProtoInfo::Sctp(info));
         self
     }
 
     /// The state and the role of a DCCP connection.
     #[doc(alias = "CTA_PROTOINFO_DCCP")]
     pub fn dccp_info(mut self, info: DccpInfo) -> Self {
-        self.proto_info = Some(ProtoInfo::Dccp(info));
+        self.update.proto_info = Some(ProtoInfo::Dccp(info));
         self
     }
 
@@ -158,7 +165,7 @@ impl UpdateBuilder {
     #[doc(alias = "CTA_LABELS")]
     #[doc(alias = "CTA_LABELS_MASK")]
     pub fn labels(mut self, labels: LabelChange) -> Self {
-        self.labels = Some(labels);
+        self.update.labels = Some(labels);
         self
     }
 
@@ -171,7 +178,7 @@ impl UpdateBuilder {
     /// (`ctnetlink_change_seq_adj`), so the entry is looked up again.
     #[doc(alias = "CTA_SEQ_ADJ_ORIG")]
     pub fn orig_seq_adjust(mut self, adjust: SeqAdjust) -> Self {
-        self.orig_seq_adjust = Some(adjust);
+        self.update.orig_seq_adjust = Some(adjust);
         self
     }
 
@@ -179,7 +186,7 @@ impl UpdateBuilder {
     /// [`UpdateBuilder::orig_seq_adjust`] says.
     #[doc(alias = "CTA_SEQ_ADJ_REPLY")]
     pub fn reply_seq_adjust(mut self, adjust: SeqAdjust) -> Self {
-        self.reply_seq_adjust = Some(adjust);
+        self.update.reply_seq_adjust = Some(adjust);
         self
     }
 
@@ -188,7 +195,7 @@ impl UpdateBuilder {
     /// [`Error::is_unsupported`](crate::Error::is_unsupported).
     #[doc(alias = "CTA_SYNPROXY")]
     pub fn synproxy(mut self, synproxy: Synproxy) -> Self {
-        self.synproxy = Some(synproxy);
+        self.update.synproxy = Some(synproxy);
         self
     }
 
@@ -199,7 +206,7 @@ impl UpdateBuilder {
     /// is set when the entry is created, and not changed here.
     #[doc(alias = "CTA_HELP")]
     pub fn remove_helper(mut self) -> Self {
-        self.remove_helper = true;
+        self.update.remove_helper = true;
         self
     }
 
@@ -211,33 +218,17 @@ impl UpdateBuilder {
     pub fn build(self) -> Result<Update> {
         let update = Update {
             timeout: self.timeout.map(super::seconds).transpose()?,
-            mark: self.mark,
-            set: self.set,
-            proto_info: self.proto_info,
-            labels: self.labels,
-            orig_seq_adjust: self.orig_seq_adjust,
-            reply_seq_adjust: self.reply_seq_adjust,
-            synproxy: self.synproxy,
-            remove_helper: self.remove_helper,
+            ..self.update
         };
         if let Some(info) = &update.proto_info {
             info.check()?;
         }
-        if update.timeout.is_none()
-            && update.mark.is_none()
-            && update.set.is_empty()
-            && update.proto_info.is_none()
-            && update.labels.is_none()
-            && update.orig_seq_adjust.is_none()
-            && update.reply_seq_adjust.is_none()
-            && update.synproxy.is_none()
-            && !update.remove_helper
-        {
+        if update == Update::NOTHING {
             return Err(Error::invalid(
                 "update",
                 "",
                 "changes nothing",
-                "a time-out, a mark, a status bit or a state",
+                "something to change, such as a time-out or a mark",
             ));
         }
         Ok(update)

@@ -22,8 +22,8 @@ use super::writer::{Datagram, Writer};
 use super::{rare, tuple};
 use crate::error::Result;
 use crate::model::{
-    Direction, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation, NewExpectation, Tuple,
-    Zone,
+    Direction, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation, NewExpectation,
+    Protocol, Tuple, Zone,
 };
 
 type Decoded<T> = std::result::Result<T, Malformed>;
@@ -200,6 +200,14 @@ fn saved_port(tuple: &Tuple) -> u16 {
     }
 }
 
+pub(super) fn encode_nat(w: &mut Writer<'_>, nat: ExpectNat, protocol: Protocol) {
+    let direction = u32::from(nat.direction == Direction::Reply);
+    w.nest(CTA_EXPECT_NAT, |w| {
+        w.be32(CTA_EXPECT_NAT_DIR, direction);
+        tuple::encode(w, CTA_EXPECT_NAT_TUPLE, &nat.tuple(protocol), None);
+    });
+}
+
 fn zone(w: &mut Writer<'_>, zone: Zone) {
     if !zone.is_default() {
         w.be16(CTA_EXPECT_ZONE, zone.get());
@@ -237,11 +245,12 @@ pub(crate) fn create_expectation(
                 w.be32(CTA_EXPECT_CLASS, class);
             }
             if with_nat {
-                let (direction, saved) = new.nat_tuple();
-                w.nest(CTA_EXPECT_NAT, |w| {
-                    w.be32(CTA_EXPECT_NAT_DIR, direction);
-                    tuple::encode(w, CTA_EXPECT_NAT_TUPLE, &saved, None);
-                });
+                // Any protocol with ports can carry the port; of these two every kernel has a tracker.
+                let carrier = match new.tuple.protocol() {
+                    Protocol::UDP => Protocol::UDP,
+                    _ => Protocol::TCP,
+                };
+                encode_nat(w, new.asked_nat(), carrier);
             }
             if let Some(function) = &new.function {
                 w.text(CTA_EXPECT_FN, function);

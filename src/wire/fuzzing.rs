@@ -139,16 +139,16 @@ pub fn expectation(bytes: &[u8]) {
     }
 }
 
-/// The same value again, but for the order of what is not known.
+/// The same value again, when `sort` has brought what is not known into an order.
 fn read_again<T: PartialEq + std::fmt::Debug>(
     mut value: T,
     report: crate::error::Result<Vec<u8>>,
     decode: impl Fn(&[u8]) -> Result<T, Malformed>,
-    unknown: impl Fn(&mut T) -> &mut Vec<Unknown>,
+    sort: impl Fn(&mut T),
 ) {
     let mut again = decode(&with_header(&report.unwrap())).unwrap();
-    sorted(unknown(&mut again));
-    sorted(unknown(&mut value));
+    sort(&mut again);
+    sort(&mut value);
     assert_eq!(again, value);
 }
 
@@ -156,19 +156,23 @@ fn read_again<T: PartialEq + std::fmt::Debug>(
 pub fn stats(bytes: &[u8]) {
     if let Ok(count) = decode_count(bytes) {
         let report = encode_count_report(&count);
-        read_again(count, report, decode_count, |count| &mut count.unknown);
+        read_again(count, report, decode_count, |count| {
+            sorted(&mut count.unknown);
+        });
     }
     // Which CPU it is stands in the header.
     if let Ok(mut stats) = decode_cpu_stats(bytes) {
         stats.cpu = Some(0);
         let report = encode_cpu_stats_report(&stats);
-        read_again(stats, report, decode_cpu_stats, |stats| &mut stats.unknown);
+        read_again(stats, report, decode_cpu_stats, |stats| {
+            sorted(&mut stats.unknown);
+        });
     }
     if let Ok(mut stats) = decode_expect_cpu_stats(bytes) {
         stats.cpu = Some(0);
         let report = encode_expect_cpu_stats_report(&stats);
         read_again(stats, report, decode_expect_cpu_stats, |stats| {
-            &mut stats.unknown
+            sorted(&mut stats.unknown);
         });
     }
 }
@@ -204,7 +208,7 @@ pub fn ack(bytes: &[u8]) {
 /// A time-out policy, or the defaults of a protocol.
 pub fn policy(bytes: &[u8]) {
     match decode_policy(bytes) {
-        Ok(mut policy) => {
+        Ok(policy) => {
             let _ = (policy.to_string(), policy.to_new());
             let report = encode_policy_report(
                 Some(&policy.name),
@@ -213,27 +217,19 @@ pub fn policy(bytes: &[u8]) {
                 policy.use_count,
                 &policy.unknown,
             );
-            sorted(&mut policy.timeouts.unknown);
-            let decode = |bytes: &[u8]| {
-                decode_policy(bytes).map(|mut policy| {
-                    sorted(&mut policy.timeouts.unknown);
-                    policy
-                })
-            };
-            read_again(policy, report, decode, |policy| &mut policy.unknown);
+            read_again(policy, report, decode_policy, |policy| {
+                sorted(&mut policy.unknown);
+                sorted(&mut policy.timeouts.unknown);
+            });
         }
         Err(malformed) => drop(malformed.to_string()),
     }
-    if let Ok(mut defaults) = decode_defaults(bytes) {
+    if let Ok(defaults) = decode_defaults(bytes) {
         let _ = defaults.timeouts.to_string();
         let report = encode_policy_report(None, 2, &defaults.timeouts, None, &defaults.unknown);
-        sorted(&mut defaults.timeouts.unknown);
-        let decode = |bytes: &[u8]| {
-            decode_defaults(bytes).map(|mut defaults| {
-                sorted(&mut defaults.timeouts.unknown);
-                defaults
-            })
-        };
-        read_again(defaults, report, decode, |defaults| &mut defaults.unknown);
+        read_again(defaults, report, decode_defaults, |defaults| {
+            sorted(&mut defaults.unknown);
+            sorted(&mut defaults.timeouts.unknown);
+        });
     }
 }

@@ -15,28 +15,12 @@ use super::path::Root;
 use super::report::{encode_report, with_unknown};
 use super::writer::Writer;
 use super::{Datagram, EntryRef, NETLINK_HEADER, create};
-use crate::model::strategies::{tracked, tuple, tuple_of, zone};
+use crate::model::strategies::{adjust, synproxy, tcp_info, tracked, tuple, tuple_of, zone};
 use crate::model::{
     Counters, DccpInfo, DccpRole, DccpState, Entry, EntryZone, Helper, Icmp, Icmpv6, Labels,
     Layer4, NewEntry, Ports, ProtoInfo, Protocol, Rare, SctpInfo, SctpState, SeqAdjust, Status,
     Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Zone,
 };
-
-fn tcp_info() -> impl Strategy<Value = TcpInfo> {
-    let on = TcpFlags::WINDOW_SCALE;
-    let flags = (any::<u8>(), any::<u8>()).prop_map(move |(flags, mask)| TcpFlagChange {
-        flags: TcpFlags::from_bits_retain(flags) | on,
-        mask: TcpFlags::from_bits_retain(mask) | on,
-    });
-    let scales = proptest::option::of((0..=14_u8, 0..=14_u8));
-    (0..10_u8, scales, flags.clone(), flags).prop_map(|(state, scales, orig, reply)| TcpInfo {
-        state: Some(TcpState::from_raw(state)),
-        orig_window_scale: scales.map(|scales| scales.0),
-        reply_window_scale: scales.map(|scales| scales.1),
-        orig_flags: Some(orig),
-        reply_flags: Some(reply),
-    })
-}
 
 prop_compose! {
     fn new_entry()(
@@ -50,8 +34,8 @@ prop_compose! {
         labels in proptest::option::of(any::<u128>()),
         helper in proptest::option::of("[a-z0-9.-]{1,15}"),
         master in any::<bool>(),
-        adjust in proptest::option::of((any::<u32>(), any::<i32>(), any::<i32>())),
-        proxy in proptest::option::of((any::<u32>(), any::<u32>(), any::<u32>())),
+        adjust in proptest::option::of(adjust()),
+        proxy in proptest::option::of(synproxy()),
     ) -> NewEntry {
         let orig = tracked(orig, ports);
         let seconds = Duration::from_secs(timeout.into());
@@ -80,12 +64,11 @@ prop_compose! {
         if master {
             builder = builder.master(orig.reply());
         }
-        if let Some((correction_pos, offset_before, offset_after)) = adjust {
-            let adjust = SeqAdjust { correction_pos, offset_before, offset_after };
+        if let Some(adjust) = adjust {
             builder = builder.seq_adjust(adjust, adjust);
         }
-        if let Some((isn, its, tsoff)) = proxy {
-            builder = builder.synproxy(Synproxy { isn, its, tsoff });
+        if let Some(proxy) = proxy {
+            builder = builder.synproxy(proxy);
         }
         builder.build().unwrap()
     }

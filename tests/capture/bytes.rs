@@ -1,6 +1,5 @@
-//! Messages and attributes, written by hand, for what the library has no request for: dumps as they come,
-//! expectations, policies, and requests that are wrong. Entries are made and changed by the library; what
-//! is captured is what the kernel says of them.
+//! Messages and attributes, written by hand: dumps as they come, expectations, policies, and requests that
+//! are wrong. Entries are made and changed by the library; what is captured is what the kernel says of them.
 
 use std::net::IpAddr;
 

@@ -3,10 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ctnetlink::{Conntrack, Family, Filter, FilterShape, KernelSupport, Verdict, Zone};
+use ctnetlink::{Conntrack, Family, FilterShape, KernelSupport, Verdict};
 
 use crate::capabilities::{known, unknown_kernels_pass};
-use crate::support::{listed, udp};
 
 /// A matter of course on every kernel that is supported.
 #[test]
@@ -127,6 +126,9 @@ fn nothing_is_left_of_a_probe() {
 #[cfg(feature = "serde")]
 #[test]
 fn what_was_stored_is_believed_until_the_next_boot() {
+    use crate::support::{listed, udp};
+    use ctnetlink::{Filter, Zone};
+
     let five = Filter::new().zone(Zone::new(5));
     let probed = KernelSupport::probe();
     assert!(probed.is_of_this_boot() && probed.release().is_some());

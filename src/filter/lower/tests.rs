@@ -231,6 +231,7 @@ fn protocols() -> impl Strategy<Value = Protocol> {
         2 => Just(Protocol::UDP),
         1 => Just(Protocol::SCTP),
         1 => Just(Protocol::ICMP),
+        1 => Just(Protocol::GRE),
         1 => Just(Protocol::new(200)),
     ]
 }

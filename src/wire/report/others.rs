@@ -1,15 +1,13 @@
 //! Expectations, policies and statistics as the kernel reports them. Nothing but tests asks for these.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::with_unknown;
 use crate::error::Result;
-use crate::model::{
-    Addresses, Count, CpuStats, Direction, ExpectCpuStats, ExpectNat, Expectation, Layer4, Ports,
-    Timeouts, Tuple, Unknown,
-};
+use crate::model::{Count, CpuStats, ExpectCpuStats, Expectation, Timeouts, Unknown};
 #[allow(clippy::wildcard_imports, reason = "attribute numbers")]
 use crate::wire::attr::*;
+use crate::wire::expect::encode_nat;
 use crate::wire::policy::{encode_kind, encode_known};
 use crate::wire::tuple;
 use crate::wire::writer::Writer;
@@ -24,14 +22,8 @@ pub(crate) fn encode_expectation_report(expectation: &Expectation) -> Result<Vec
         encode_mask(w, expectation);
         tuple::encode(w, CTA_EXPECT_MASTER, &expectation.master, None);
         if let Some(nat) = expectation.nat {
-            let saved = saved(&expectation.master, nat);
-            w.nest(CTA_EXPECT_NAT, |w| {
-                w.be32(
-                    CTA_EXPECT_NAT_DIR,
-                    u32::from(nat.direction == Direction::Reply),
-                );
-                tuple::encode(w, CTA_EXPECT_NAT_TUPLE, &saved, None);
-            });
+            // The kernel says it with the protocol of the master.
+            encode_nat(w, nat, expectation.master.protocol());
         }
         for (kind, number) in [
             (CTA_EXPECT_TIMEOUT, expectation.timeout),
@@ -82,33 +74,6 @@ fn encode_mask(w: &mut Writer<'_>, expectation: &Expectation) {
             }
         });
     });
-}
-
-/// What the kernel keeps of a translation, with the protocol of the master.
-fn saved(master: &Tuple, nat: ExpectNat) -> Tuple {
-    let ports = Ports {
-        src: nat.port,
-        dst: 0,
-    };
-    Tuple {
-        addresses: match nat.address {
-            IpAddr::V4(src) => Addresses::V4 {
-                src,
-                dst: Ipv4Addr::UNSPECIFIED,
-            },
-            IpAddr::V6(src) => Addresses::V6 {
-                src,
-                dst: Ipv6Addr::UNSPECIFIED,
-            },
-        },
-        layer4: match master.layer4 {
-            Layer4::Udp(_) => Layer4::Udp(ports),
-            Layer4::UdpLite(_) => Layer4::UdpLite(ports),
-            Layer4::Sctp(_) => Layer4::Sctp(ports),
-            Layer4::Dccp(_) => Layer4::Dccp(ports),
-            _ => Layer4::Tcp(ports),
-        },
-    }
 }
 
 /// The attributes of the kernel's report of a time-out policy (`ctnl_timeout_fill_info`), or, without

@@ -197,13 +197,6 @@ fn masked(tuple: &Tuple, bits: Option<u16>) -> Option<u16> {
     }
 }
 
-fn nfgen_family(tuple: &Tuple) -> u8 {
-    match tuple.family() {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    }
-}
-
 /// A mask has the type and the code of ICMP, of which only the identifier is masked.
 fn without_icmp(mut expectation: Expectation) -> Expectation {
     expectation
@@ -242,7 +235,7 @@ proptest! {
             unknown: Vec::new(),
         };
         prop_assert_eq!(without_icmp(asked), want);
-        prop_assert_eq!(body(&datagram)[0], nfgen_family(&new.tuple));
+        prop_assert_eq!(u16::from(body(&datagram)[0]), new.tuple.family().number());
         prop_assert_eq!(new.key(), ExpectKey::new(new.tuple).zone(zone));
     }
 
@@ -269,7 +262,7 @@ proptest! {
         delete_expectation(&mut requests[1], &key).unwrap();
         for request in &requests {
             let mut bytes = body(request).to_vec();
-            prop_assert_eq!(bytes[0], nfgen_family(&key.tuple));
+            prop_assert_eq!(u16::from(bytes[0]), key.tuple.family().number());
             // With mask and master it would be an expectation.
             let rest = encode_expectation_report(&Expectation {
                 zone: None, timeout: None, id: None, helper: None, flags: None,

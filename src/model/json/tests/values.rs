@@ -6,60 +6,16 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use crate::error::Errno;
-pub(super) use crate::model::strategies::{layer4, tracked, tuple, zone};
+pub(super) use crate::model::strategies::{
+    adjust, any_tcp_info, layer4, synproxy, tcp_info, tracked, tuple, zone,
+};
 use crate::model::{
     Boot, Counters, DccpInfo, DccpRole, DccpState, Direction, Entry, ExpectFlags, ExpectMask,
     ExpectNat, Expectation, Family, Features, Helper, KernelSupport, Key, LabelChange, Labels,
     Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy, ProtoInfo, Protocol, Rare,
-    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
-    TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Verdict, Zone, shapes,
+    SctpInfo, SctpState, Status, TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown,
+    Verdict, Zone, shapes,
 };
-
-fn flag_change() -> impl Strategy<Value = TcpFlagChange> {
-    let bits = prop_oneof![Just(0), Just(0xff), any::<u8>()];
-    (any::<u8>(), bits, any::<bool>()).prop_map(|(flags, mask, same)| TcpFlagChange {
-        flags: TcpFlags::from_bits_retain(flags),
-        mask: TcpFlags::from_bits_retain(if same { flags } else { mask }),
-    })
-}
-
-prop_compose! {
-    pub(super) fn any_tcp_info()(
-        state in of(any::<u8>()),
-        orig_window_scale in of(any::<u8>()),
-        reply_window_scale in of(any::<u8>()),
-        orig_flags in of(flag_change()),
-        reply_flags in of(flag_change()),
-    ) -> TcpInfo {
-        TcpInfo {
-            state: state.map(TcpState::from_raw),
-            orig_window_scale,
-            reply_window_scale,
-            orig_flags,
-            reply_flags,
-        }
-    }
-}
-
-/// What the kernel would take.
-pub(super) fn tcp_info() -> impl Strategy<Value = TcpInfo> {
-    (any_tcp_info(), 0..10_u8, 0..=14_u8).prop_map(|(info, state, scale)| {
-        let on = |change: Option<TcpFlagChange>| {
-            change.map(|TcpFlagChange { flags, mask }| TcpFlagChange {
-                flags: flags | TcpFlags::WINDOW_SCALE,
-                mask: mask | TcpFlags::WINDOW_SCALE,
-            })
-        };
-        let scale = (info.orig_flags.is_some() && info.reply_flags.is_some()).then_some(scale);
-        TcpInfo {
-            state: info.state.and(Some(TcpState::from_raw(state))),
-            orig_window_scale: scale,
-            reply_window_scale: scale,
-            orig_flags: on(info.orig_flags),
-            reply_flags: on(info.reply_flags),
-        }
-    })
-}
 
 prop_compose! {
     pub(super) fn sctp_info()(state in any::<u8>(), orig_vtag in any::<Option<u32>>(), reply_vtag in any::<Option<u32>>()) -> SctpInfo {
@@ -99,24 +55,6 @@ pub(super) fn nat_range() -> impl Strategy<Value = NatRange> {
             Some((a, b)) => range.ports(a.min(b), a.max(b)).unwrap(),
             None => range,
         }
-    })
-}
-
-pub(super) fn adjust() -> impl Strategy<Value = SeqAdjust> {
-    (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(
-        |(correction_pos, offset_before, offset_after)| SeqAdjust {
-            correction_pos,
-            offset_before,
-            offset_after,
-        },
-    )
-}
-
-pub(super) fn synproxy() -> impl Strategy<Value = Synproxy> {
-    (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(isn, its, tsoff)| Synproxy {
-        isn,
-        its,
-        tsoff,
     })
 }
 
