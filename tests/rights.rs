@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ctnetlink::{
-    Conntrack, DeleteOptions, Entry, Family, Filter, Helper, KernelSupport, NewEntry,
-    NewExpectation, NewTimeoutPolicy, Tuple, UdpTimeouts, Update, Zone,
+    Conntrack, DeleteOptions, Entry, Family, Filter, Helper, Instance, KernelSupport, Lease,
+    NewEntry, NewExpectation, NewTimeoutPolicy, Tuple, UdpTimeouts, Update, Zone, ZoneAllocator,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -51,6 +51,14 @@ fn kept(ct: &Conntrack) -> Vec<String> {
     entries.chain(expectations).chain(policies).collect()
 }
 
+/// Two processes that are one instance, so that both hold it.
+fn lease(ct: &Conntrack) -> (ZoneAllocator, Lease) {
+    let zones = ZoneAllocator::builder().instance(Instance::new(7));
+    let zones = zones.range(10..=20).open(ct).unwrap();
+    let lease = zones.acquire("held").unwrap();
+    (zones, lease)
+}
+
 fn main() {
     if std::env::var_os(CHILD).is_some() {
         return loses_its_rights();
@@ -68,8 +76,9 @@ fn main() {
     ct.expectations().create(&expectation()).unwrap();
     let policy = NewTimeoutPolicy::new(POLICY, Family::Ipv4, UdpTimeouts::new()).unwrap();
     ct.timeout_policies().create(&policy).unwrap();
+    let (_zones, _lease) = lease(&ct);
     let before = kept(&ct);
-    assert_eq!(before.len(), 7);
+    assert_eq!(before.len(), 8);
     let status = Command::new(std::env::current_exe().unwrap())
         .env(CHILD, "1")
         .status()
@@ -86,6 +95,7 @@ fn loses_its_rights() {
     ];
     // A trial after the loss would prove nothing, and nothing would be asked of the kernel.
     assert_eq!(handles[0].kernel_support().why_not(), None);
+    let (zones, held) = lease(&handles[0]);
     unshare(CloneFlags::CLONE_NEWUSER).expect("user namespaces must be allowed");
     let filter = Filter::new().zone(FIVE);
     for ct in handles {
@@ -119,5 +129,19 @@ fn loses_its_rights() {
         ] {
             assert!(error.is_permission_denied(), "{error}");
         }
+    }
+    let many = zones.acquire_many(["x", "y"]).unwrap();
+    for error in many.into_iter().map(Result::unwrap_err).chain([
+        zones.acquire("new").unwrap_err(),
+        zones.acquire("held").unwrap_err(),
+        zones.reserve("new", Zone::MAX).unwrap_err(),
+        zones.claims().unwrap_err(),
+        zones.scan().unwrap_err(),
+        zones.who(FIVE).unwrap_err(),
+        held.renew().unwrap_err(),
+        held.flush().unwrap_err(),
+        held.release().unwrap_err(),
+    ]) {
+        assert!(error.is_permission_denied(), "{error}");
     }
 }

@@ -105,6 +105,7 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
         .filter(|want| seen.insert(want.owner))
         .copied()
         .collect();
+    renew_known(inner, &mut pending, &mut got);
     let mut patience = Patience::new(inner.options.patience);
     while !pending.is_empty() {
         let mut turns = Turns::take(inner, pending, &mut got);
@@ -132,6 +133,40 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
             None => unreachable!("each owner is decided on"),
         })
         .collect()
+}
+
+/// Those that this allocator holds already: the kernel is only asked whether that is still so.
+fn renew_known(
+    inner: &Arc<Inner>,
+    pending: &mut Vec<Want>,
+    got: &mut HashMap<OwnerKey, Result<Got>>,
+) {
+    let known: Vec<Arc<Held>> = {
+        let memory = inner.memory();
+        let known = pending.iter().filter_map(|want| {
+            let held = memory.lease_of(want.owner)?;
+            want.at
+                .is_none_or(|zone| zone == held.zone())
+                .then_some(held)
+        });
+        known.collect()
+    };
+    if known.is_empty() {
+        return;
+    }
+    let failed: HashSet<Zone> = inner
+        .renew(&known)
+        .failed
+        .iter()
+        .map(|(zone, _)| *zone)
+        .collect();
+    for held in known {
+        if !failed.contains(&held.zone()) {
+            let previous = None;
+            got.insert(held.owner(), Ok(Got { held, previous }));
+        }
+    }
+    pending.retain(|want| !got.contains_key(&want.owner));
 }
 
 /// The right to look for zones for some owners, which nobody else has meanwhile: else two processes

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::lease::Held;
 use super::options::{Options, ZoneOrder};
-use crate::model::Zone;
+use crate::model::{OwnerKey, Zone};
 
 #[derive(Default)]
 pub(super) struct Memory {
     leases: HashMap<Zone, Weak<Held>>,
+    zones: HashMap<OwnerKey, Zone>,
     /// In which order zones were released.
     released: HashMap<Zone, u64>,
     releases: u64,
@@ -25,8 +26,13 @@ impl Memory {
         self.leases.get(&zone).and_then(Weak::upgrade)
     }
 
+    /// The lease of this owner, if this allocator has it.
+    pub(super) fn lease_of(&self, owner: OwnerKey) -> Option<Arc<Held>> {
+        let held = self.lease(*self.zones.get(&owner)?)?;
+        (held.owner() == owner && !held.is_over()).then_some(held)
+    }
+
     pub(super) fn leases(&mut self) -> Vec<Arc<Held>> {
-        self.leases.retain(|_, held| held.strong_count() > 0);
         let mut leases: Vec<Arc<Held>> = self.leases.values().filter_map(Weak::upgrade).collect();
         leases.sort_by_key(|held| held.zone());
         leases
@@ -34,6 +40,7 @@ impl Memory {
 
     pub(super) fn keep(&mut self, held: &Arc<Held>) {
         self.leases.insert(held.zone(), Arc::downgrade(held));
+        self.zones.insert(held.owner(), held.zone());
     }
 
     /// Forgets a lease, unless a newer one has its zone.
@@ -41,6 +48,9 @@ impl Memory {
         let same = |kept: &Weak<Held>| std::ptr::eq(kept.as_ptr(), held);
         if self.leases.get(&held.zone()).is_some_and(same) {
             self.leases.remove(&held.zone());
+            if self.zones.get(&held.owner()) == Some(&held.zone()) {
+                self.zones.remove(&held.owner());
+            }
         }
     }
 

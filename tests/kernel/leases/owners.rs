@@ -1,0 +1,235 @@
+//! Who gets which zone, and who does not hold it any more.
+
+use std::time::{Duration, Instant};
+
+use ctnetlink::{Filter, OwnerKey, Zone, ZoneOrder};
+
+use super::{claimed, lowest, zone};
+use crate::support::{assert_flows, listed, open, udp};
+
+#[test]
+fn a_key_has_one_zone_in_every_instance_and_order() {
+    let ct = open();
+    let keys = ["a", "b", "c", "d"];
+    let first = lowest(10..=20).open(&ct).unwrap();
+    let leases = first.acquire_many(keys).unwrap();
+    let zones: Vec<u16> = leases
+        .iter()
+        .map(|lease| lease.as_ref().unwrap().zone().get())
+        .collect();
+    assert_eq!(zones, [10, 11, 12, 13]);
+    // Asked again, the same leases.
+    for (key, number) in keys.iter().zip(&zones) {
+        let again = first.acquire(*key).unwrap();
+        assert_eq!((again.zone().get(), again.previous()), (*number, None));
+    }
+    assert_eq!(claimed(&ct), (zones.clone(), 4));
+    assert_eq!(first.leases().len(), 4);
+
+    // Another instance, in another order, one key twice.
+    let second = lowest(10..=20).open(&ct).unwrap();
+    let later = second.acquire_many(["d", "b", "a", "c", "d"]).unwrap();
+    let got: Vec<u16> = later
+        .iter()
+        .map(|lease| lease.as_ref().unwrap().zone().get())
+        .collect();
+    assert_eq!(got, [13, 11, 10, 12, 13]);
+    for lease in &later {
+        assert_eq!(lease.as_ref().unwrap().previous(), Some(first.instance()));
+    }
+    assert_eq!(claimed(&ct), (zones, 4));
+
+    // The former self is told by whom it was replaced, and can do no harm.
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    for lease in leases {
+        let lease = lease.unwrap();
+        let error = lease.renew().unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        assert_eq!(error.holder().unwrap().instance(), second.instance());
+        assert_eq!(error.holder().unwrap().owner(), lease.owner());
+        assert!(lease.is_lost());
+        assert!(lease.flush().unwrap_err().is_lost());
+        assert!(lease.release().unwrap_err().is_lost());
+    }
+    assert!(first.leases().is_empty());
+    assert!(ct.get(&guest).is_ok());
+    for lease in &later {
+        lease.as_ref().unwrap().renew().unwrap();
+    }
+}
+
+#[test]
+fn names_are_uuids_that_others_can_compute() {
+    // Compared with Python: uuid.uuid5(uuid.UUID('3b0e9d57-5c8c-4f5d-9a21-9c526bd03c7e'), 'tap7f3a')
+    let named = OwnerKey::named("tap7f3a").unwrap();
+    assert_eq!(named.to_string(), "ea2ef1da-eb03-5f6b-baf7-efb30dcb59d2");
+    let ct = open();
+    let zones = lowest(10..=10).open(&ct).unwrap();
+    let lease = zones.acquire("tap7f3a").unwrap();
+    let entry = &listed(&ct, &Filter::new().zone(zone(10)))[0];
+    assert_eq!(entry.orig().src().to_string(), "100::6374:6e6c:7a6f:6e65");
+    assert_eq!(entry.orig().dst().to_string(), "100::1");
+    let bytes = u128::from_be_bytes(lease.owner().to_bytes());
+    assert_eq!(entry.reply().src(), std::net::Ipv6Addr::from(bytes));
+    assert!(zones.acquire("").unwrap_err().is_invalid_input());
+    let nil = "00000000-0000-0000-0000-000000000000";
+    assert!(zones.acquire(nil).unwrap_err().is_invalid_input());
+}
+
+#[test]
+fn a_zone_moves_to_another_owner_with_its_entries() {
+    let ct = open();
+    let zones = lowest(10..=20).open(&ct).unwrap();
+    let lease = zones.acquire("old").unwrap();
+    let other = zones.acquire("other").unwrap();
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    let error = zones.rename(zones.acquire("old").unwrap(), "other");
+    let error = error.unwrap_err();
+    assert_eq!(error.holder().unwrap().zone(), other.zone());
+    lease.renew().unwrap();
+
+    let renamed = zones.rename(lease, "new").unwrap();
+    assert_eq!(renamed.zone(), zone(10));
+    assert_eq!(renamed.owner(), OwnerKey::named("new").unwrap());
+    renamed.renew().unwrap();
+    assert!(ct.get(&guest).is_ok());
+    assert_eq!(claimed(&ct), (vec![10, 11], 2));
+    assert_eq!(zones.acquire("new").unwrap().zone(), zone(10));
+    assert_eq!(zones.acquire("old").unwrap().zone(), zone(12));
+
+    // One that is held no more cannot be given away.
+    let later = lowest(10..=20).open(&ct).unwrap();
+    let taken = later.acquire("new").unwrap();
+    let error = zones.rename(renamed, "newer").unwrap_err();
+    assert!(error.is_lost(), "{error}");
+    taken.renew().unwrap();
+    assert_eq!(claimed(&ct), (vec![10, 11, 12], 3));
+}
+
+#[test]
+fn a_lease_that_is_left_ends_by_itself_and_one_released_at_once() {
+    let ct = open();
+    let zones = lowest(10..=11)
+        .ttl(Duration::from_secs(2))
+        .grace(Duration::from_secs(2))
+        .open(&ct)
+        .unwrap();
+    let left = zones.acquire("left").unwrap();
+    assert!(left.remaining() <= Duration::from_secs(2));
+    left.leave();
+    assert_eq!(claimed(&ct), (vec![10], 1));
+    let released = zones.acquire("released").unwrap();
+    assert_eq!(released.zone(), zone(11));
+    let _ = released.release().unwrap();
+    assert_eq!(claimed(&ct).0.len(), 1);
+    let until = Instant::now() + Duration::from_secs(60);
+    while claimed(&ct).1 > 0 {
+        assert!(Instant::now() < until, "it does not end");
+    }
+
+    let dropping = lowest(10..=11).release_on_drop(true).open(&ct).unwrap();
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    let lease = dropping.acquire("a").unwrap();
+    ct.create(&guest).unwrap();
+    let second = dropping.acquire("a").unwrap();
+    drop(lease);
+    assert_eq!(claimed(&ct), (vec![10], 1));
+    drop(second);
+    assert_eq!(claimed(&ct), (vec![], 0));
+    assert!(ct.get(&guest).unwrap_err().is_not_found());
+    dropping.acquire("b").unwrap().leave();
+    assert_eq!(claimed(&ct), (vec![10], 1));
+}
+
+#[test]
+fn zones_rest_before_they_are_used_again() {
+    let ct = open();
+    let zones = lowest(10..=13)
+        .order(ZoneOrder::LongestFree)
+        .open(&ct)
+        .unwrap();
+    let next = || {
+        let lease = zones.allocate().unwrap();
+        lease.release().unwrap().zone.get()
+    };
+    let seen: Vec<u16> = (0..6).map(|_| next()).collect();
+    assert_eq!(seen, [10, 11, 12, 13, 10, 11]);
+    let start = |seed| {
+        let seeded = lowest(1..=65_535)
+            .order(ZoneOrder::Seeded(seed))
+            .open(&ct)
+            .unwrap();
+        let lease = seeded.allocate().unwrap();
+        lease.release().unwrap().zone
+    };
+    assert_eq!(start(7), start(7));
+    assert_ne!(start(7), start(8));
+}
+
+/// Each of the ways in which an acquisition can be broken off leaves what the next one finds.
+#[test]
+fn what_a_takeover_left_is_found_again() {
+    let ct = open();
+    let first = lowest(10..=20).open(&ct).unwrap();
+    let lease = first.acquire("a").unwrap();
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    let claim = listed(&ct, &Filter::new().zone(zone(10)))
+        .into_iter()
+        .find(|entry| ctnetlink::Claim::of(entry).is_some())
+        .unwrap();
+    // The marker of a takeover, as docs/zones.md has it.
+    let orig = ctnetlink::Tuple::other(
+        ctnetlink::Protocol::new(253),
+        claim.orig().src(),
+        "100::2".parse().unwrap(),
+    )
+    .unwrap();
+    let reply = ctnetlink::Tuple::other(
+        ctnetlink::Protocol::new(253),
+        claim.reply().src(),
+        "100::7".parse().unwrap(),
+    )
+    .unwrap();
+    let marker = ctnetlink::Entry::with_tuple(orig)
+        .reply(reply)
+        .zone(zone(10))
+        .timeout(Duration::from_secs(300))
+        .build()
+        .unwrap();
+
+    // Killed after its first step: both are there.
+    ct.create(&marker).unwrap();
+    let second = lowest(10..=20).open(&ct).unwrap();
+    let again = second.acquire("a").unwrap();
+    assert_eq!(
+        (again.zone(), again.previous()),
+        (zone(10), Some(first.instance()))
+    );
+    assert_eq!(claimed(&ct), (vec![10], 1));
+
+    // Killed after its second step: only the marker is there, and keeps others away.
+    ct.create(&marker).unwrap();
+    let claims = Filter::new()
+        .zone(zone(10))
+        .protocol(ctnetlink::Protocol::new(253));
+    let claim = listed(&ct, &claims)
+        .into_iter()
+        .find(|entry| *entry.orig() == *claim.orig())
+        .unwrap();
+    ct.delete(&claim).unwrap();
+    let rival = lowest(10..=10).open(&ct).unwrap();
+    assert!(rival.acquire("rival").unwrap_err().is_exhausted());
+    assert!(rival.adopt("rival", zone(10)).unwrap_err().is_conflict());
+    let third = lowest(10..=20).open(&ct).unwrap();
+    let found = third.acquire("a").unwrap();
+    assert_eq!(found.zone(), zone(10));
+    assert_eq!(claimed(&ct), (vec![10], 1));
+    assert!(again.renew().unwrap_err().is_lost());
+    assert!(lease.renew().unwrap_err().is_lost());
+    let guests = listed(&ct, &Filter::new().orig_src_port(1));
+    assert_flows(&guests, [&guest]);
+    let _: Zone = found.release().unwrap().zone;
+}
