@@ -206,4 +206,15 @@ impl Transport for Script {
             sender,
         })
     }
+
+    fn peek(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
+        let front = self.queue.front().cloned();
+        let received = self.receive(buffer, wait);
+        // One without end was not taken.
+        let taken = front.filter(|event| !matches!(event, Event::Forever(_)));
+        if let Some(event) = taken {
+            self.queue.push_front(event);
+        }
+        received
+    }
 }

@@ -141,15 +141,13 @@ impl Transport for Socket {
     fn receive(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
         self.read(buffer, wait, MsgFlags::empty())
     }
+
+    fn peek(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
+        self.read(buffer, wait, MsgFlags::MSG_PEEK)
+    }
 }
 
 impl Socket {
-    /// Looks at the next datagram and leaves it in the queue. While the queue holds as much as the
-    /// buffer allows, the kernel does not go on with a dump (`netlink_recvmsg`).
-    pub(crate) fn peek(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno> {
-        self.read(buffer, wait, MsgFlags::MSG_PEEK)
-    }
-
     /// Whether the kernel has the option for strict checking (Linux 4.20).
     pub(crate) fn checks_strictly(&self) -> bool {
         self.raw.set_netlink_get_strict_chk(true).is_ok()

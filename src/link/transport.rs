@@ -12,6 +12,10 @@ pub(crate) trait Transport: Send {
     /// Receives one datagram into `buffer`, which is emptied first and never grows past its
     /// capacity. Waits at most `wait`, then `EAGAIN`. May fail with `EINTR`, `ENOBUFS`.
     fn receive(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno>;
+
+    /// The same, but leaves the datagram in the queue. While the queue holds as much as the buffer
+    /// allows, the kernel does not go on with a dump (`netlink_recvmsg`).
+    fn peek(&mut self, buffer: &mut Vec<u8>, wait: Duration) -> Result<Received, Errno>;
 }
 
 /// A datagram that arrived.

@@ -141,16 +141,16 @@ fn renew_known(
     pending: &mut Vec<Want>,
     got: &mut HashMap<OwnerKey, Result<Got>>,
 ) {
-    let known: Vec<Arc<Held>> = {
+    let known: Vec<(Option<Zone>, Arc<Held>)> = {
         let memory = inner.memory();
-        let known = pending.iter().filter_map(|want| {
-            let held = memory.lease_of(want.owner)?;
-            want.at
-                .is_none_or(|zone| zone == held.zone())
-                .then_some(held)
-        });
-        known.collect()
+        let of = |want: &Want| Some((want.at, memory.lease_of(want.owner)?));
+        pending.iter().filter_map(of).collect()
     };
+    let known: Vec<Arc<Held>> = known
+        .into_iter()
+        .filter(|(at, held)| !held.is_over() && at.is_none_or(|zone| zone == held.zone()))
+        .map(|(_, held)| held)
+        .collect();
     if known.is_empty() {
         return;
     }
@@ -351,7 +351,7 @@ impl Search<'_> {
                     more.into_iter(),
                 ));
             }
-            if let Some(error) = self.misplaced(want, lease) {
+            if let Some(error) = Self::misplaced(want, lease) {
                 self.fail(want, error);
             } else if lease.instance() == self.inner.instance {
                 mine.push((*want, *lease));
@@ -365,12 +365,9 @@ impl Search<'_> {
     }
 
     /// The owner has a zone, and it is not what is asked for.
-    fn misplaced(&self, want: &Want, lease: &Claim) -> Option<Error> {
-        let fits = match want.at {
-            Some(zone) => zone == lease.zone(),
-            None => self.inner.options.range.contains(&lease.zone()),
-        };
-        (!fits).then(|| {
+    fn misplaced(want: &Want, lease: &Claim) -> Option<Error> {
+        let misplaced = want.at.is_some_and(|zone| zone != lease.zone());
+        misplaced.then(|| {
             let by = ZoneUse {
                 claims: vec![*lease],
                 ..ZoneUse::unused(lease.zone())
@@ -444,9 +441,7 @@ impl Search<'_> {
                 (Some(zone), _) => Some((zone, None)),
                 // Its zone was being taken over when the process ended that did it: the marker kept
                 // others away, and what is in the zone is the owner's own.
-                (None, Some(marker)) if inner.options.range.contains(&marker.zone()) => {
-                    Some((marker.zone(), Some(marker)))
-                }
+                (None, Some(marker)) => Some((marker.zone(), Some(marker))),
                 (None, _) => None,
             };
             let Some((zone, marker)) = place else {

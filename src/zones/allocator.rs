@@ -135,7 +135,8 @@ impl ZoneAllocator {
 
 /// Leasing.
 impl ZoneAllocator {
-    /// The zone of this owner: the one it has, in this or another process, or the next free one.
+    /// The zone of this owner: the one it has, in this or another process, be it in the range or not;
+    /// else the next free one of the range.
     ///
     /// Where another instance holds it, that one is fenced off: its renewals fail from then on. The
     /// zone is claimed at every moment meanwhile.
@@ -143,7 +144,6 @@ impl ZoneAllocator {
     /// # Errors
     /// - [`is_exhausted`](Error::is_exhausted), with the counts of why.
     /// - [`is_scan_incomplete`](Error::is_scan_incomplete).
-    /// - [`is_conflict`](Error::is_conflict): the owner's zone is outside of the range.
     /// - [`is_deadline`](Error::is_deadline): another process was acquiring for the same owner all
     ///   the time.
     /// - [`is_table_full`](Error::is_table_full), [`is_permission_denied`](Error::is_permission_denied).

@@ -57,21 +57,16 @@ impl Inner {
     }
 
     fn buckets(&self) -> Result<u32> {
-        self.ct.settings().buckets().map_err(|error| {
-            Error::scan_incomplete(
-                Operation::Scan,
-                format!("whether the hash table is resized cannot be seen: {error}"),
-            )
-        })
+        let what = "whether the hash table is resized cannot be seen";
+        let buckets = self.ct.settings().buckets();
+        buckets.map_err(|error| incomplete(what, error))
     }
 
     /// Entries that have ended and are still held. Asked after the table: an entry goes from there to
     /// here, never back.
     fn dying(&self, mut visitor: impl FnMut(&Entry)) -> Result<()> {
         for entry in self.ct.list_dying()? {
-            visitor(&entry.map_err(|error| {
-                Error::scan_incomplete(Operation::Scan, format!("dying entries: {error}"))
-            })?);
+            visitor(&entry.map_err(|error| incomplete("dying entries", error))?);
         }
         Ok(())
     }
@@ -81,9 +76,7 @@ impl Inner {
         let mut masters = HashMap::new();
         let mut list = self.ct.expectations().list()?;
         for expectation in list.by_ref() {
-            let expectation = expectation.map_err(|error| {
-                Error::scan_incomplete(Operation::Scan, format!("expectations: {error}"))
-            })?;
+            let expectation = expectation.map_err(|error| incomplete("expectations", error))?;
             *masters.entry(*expectation.master()).or_insert(0) += 1;
         }
         if list.is_incomplete() {
@@ -177,6 +170,14 @@ impl Inner {
         claims.dedup_by(|one, other| one.is_same(other));
         Ok(claims)
     }
+}
+
+/// A part of a look that failed. A missing right stays what it is.
+fn incomplete(what: &str, error: Error) -> Error {
+    if error.is_permission_denied() {
+        return error;
+    }
+    Error::scan_incomplete(Operation::Scan, format!("{what}: {error}"))
 }
 
 fn claim_of(entry: &EntryRef<'_>, orig: &Tuple) -> Result<Option<Claim>> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ctnetlink::{Completeness, DeleteOptions, Filter, NewEntry, Zone};
+use ctnetlink::{Completeness, DeleteOptions, EntryZone, Filter, NewEntry, Zone};
 use nix::sched::{CloneFlags, setns};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -76,55 +76,92 @@ fn entries_that_come_back_are_told() {
     assert_flows(&sixth, [&kept]);
 }
 
-/// Writers create and delete as fast as they can beside repeated deletions and lists: as many
-/// entries as 50,000 a second would be in two seconds, in whatever time the machine takes for them.
+/// So many as 50,000 a second are in two seconds, in whatever time the machine takes for them.
+const CHANGES: usize = 100_000;
+/// What a writer changes before it counts.
+const CHUNK: usize = 100;
+const SAFE: Zone = Zone::new(30);
+
+/// Two writers create and delete as fast as they can, from before the first deletion until after the
+/// last, and so much is changed while deletions run, not only between them. One writes where the
+/// deletions delete, the other, with the same mark, in a zone that they have to leave alone.
 #[test]
 fn churn_costs_no_bystander_and_no_list_an_entry() {
     let ct = open();
     let plain = unproven();
-    let safe: Vec<_> = (0..2000_u16)
+    let bystanders: Vec<_> = (0..2000_u16)
         .map(|n| {
             let zone = [0, 1, 4, 6, u16::MAX][usize::from(n) % 5];
             udp(n).zone(Zone::new(zone)).mark(7).build().unwrap()
         })
         .collect();
-    assert!(ct.create_many(&safe).is_ok());
+    // These have the mark that deletions ask for, and are in a protected zone in some direction.
+    let protected: Vec<_> = (2000..3000_u16)
+        .map(|n| {
+            let zone = match n % 5 {
+                0 => EntryZone::default(),
+                1 => EntryZone::Orig(SAFE),
+                2 => EntryZone::Reply(SAFE),
+                // Its other direction is in zone 0.
+                3 => EntryZone::Orig(Zone::new(40)),
+                _ => EntryZone::Both(SAFE),
+            };
+            udp(n).zone(zone).mark(8).build().unwrap()
+        })
+        .collect();
+    assert!(ct.create_many(&bystanders).is_ok());
+    assert!(ct.create_many(&protected).is_ok());
     let before = ids(&ct);
-    let churn = |of: u16| -> Vec<NewEntry> {
-        (0..1500)
-            .map(|n| {
-                udp(20_000 + of * 2000 + n)
-                    .zone(FIVE)
-                    .mark(8)
-                    .build()
-                    .unwrap()
-            })
-            .collect()
+    let churn = |of: u16, zone: Zone| -> Vec<NewEntry> {
+        let new = |n| udp(20_000 + of * 2000 + n).zone(zone).mark(8).build();
+        (0..1500).map(|n| new(n).unwrap()).collect()
     };
+    let (goners, safe) = (churn(0, FIVE), churn(1, SAFE));
     let (stop, changes) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let since = Instant::now();
+    let count = |changed| {
+        changes.fetch_add(changed, Ordering::Relaxed);
+    };
+    let (mut during, mut running) = (0, Duration::ZERO);
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
-        for of in [0, 1] {
-            let (own, writer, changes) = (churn(of), &ct, &changes);
-            meanwhile(scope, &stop, move || {
-                let created = writer.create_many(&own).succeeded();
-                let deleted = writer.delete_many(own.iter().step_by(2)).succeeded();
-                changes.fetch_add(created + deleted, Ordering::Relaxed);
-            });
-        }
+        meanwhile(scope, &stop, || {
+            for some in goners.chunks(CHUNK) {
+                count(ct.create_many(some).succeeded());
+            }
+            for some in goners.chunks(CHUNK) {
+                count(ct.delete_many(some.iter().step_by(2)).succeeded());
+            }
+        });
+        meanwhile(scope, &stop, || {
+            for some in safe.chunks(CHUNK) {
+                // What is there when it was created, and then is deleted, nobody else deleted.
+                assert!(ct.create_many(some).is_ok());
+                count(some.len());
+                assert!(ct.delete_many(some).is_ok());
+                count(some.len());
+            }
+        });
+        let five = || Filter::new().zone(FIVE);
+        let marked = || Filter::new().mark(8);
+        let none = DeleteOptions::new;
+        let spare = || none().protect([Zone::DEFAULT, SAFE]);
         let (mut rounds, until) = (0, Instant::now() + Duration::from_secs(300));
-        while rounds < 3 || changes.load(Ordering::Relaxed) < 100_000 {
+        while rounds < 3 || during < CHANGES {
             assert!(!stop.load(Ordering::Relaxed), "a writer ended");
-            assert!(Instant::now() < until, "{rounds} {changes:?}");
+            assert!(Instant::now() < until, "{rounds} {during}");
             rounds += 1;
-            for (handle, filter) in [
-                (&ct, Filter::new().zone(FIVE)),
-                (&plain, Filter::new().zone(FIVE)),
-                (&plain, Filter::new().mark(8)),
-                (&ct, Filter::new().mark(8).orig_src(net("10.0.0.0/8"))),
+            for (handle, filter, options) in [
+                (&ct, five(), none()),
+                (&plain, five(), none()),
+                (&plain, marked(), spare()),
+                (&ct, marked().orig_src(net("10.0.0.0/8")), spare().verify(1)),
             ] {
-                let deleted = handle.delete_matching(&filter).unwrap();
+                let (since, already) = (Instant::now(), changes.load(Ordering::Relaxed));
+                let deleted = handle.delete_matching_with(&filter, &options).unwrap();
+                running += since.elapsed();
+                // What was begun before it is not counted.
+                let changed = changes.load(Ordering::Relaxed) - already;
+                during += changed.saturating_sub(2 * CHUNK);
                 assert!(deleted.stopped.is_none(), "{deleted:?}");
                 assert!(
                     deleted.failed.is_empty() && deleted.busy == 0,
@@ -143,18 +180,16 @@ fn churn_costs_no_bystander_and_no_list_an_entry() {
                     .collect();
                 // Each that was there all the time, once.
                 seen.sort_unstable();
-                assert_eq!(seen.len(), safe.len());
+                assert_eq!(seen.len(), bystanders.len());
                 seen.dedup();
-                assert_eq!(seen.len(), safe.len());
+                assert_eq!(seen.len(), bystanders.len());
             }
         }
     });
-    println!(
-        "{} changes in {:?}",
-        changes.load(Ordering::Relaxed),
-        since.elapsed()
-    );
-    assert!(ct.flush_zone(FIVE).unwrap().is_clean());
+    println!("{during} changes in {running:?} of deletions");
+    let spare = DeleteOptions::new().protect([Zone::DEFAULT, SAFE]);
+    let rest = ct.delete_matching_with(&Filter::new().mark(8), &spare);
+    assert!(rest.unwrap().is_clean());
     assert_eq!(ids(&ct), before);
 }
 

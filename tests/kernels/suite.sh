@@ -32,7 +32,7 @@ cd /
 run root "$tests" "$@"
 rights
 nobody="setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn"
-run nobody $nobody "$tests" "$@"
+run user $nobody "$tests" "$@"
 rights $nobody
 # Alone and one by one: what concerns all namespaces of the machine.
 run machine "$tests" --ignored --show-output --test-threads=1 "$@"

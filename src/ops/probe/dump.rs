@@ -9,12 +9,12 @@ use super::trials::Ground;
 use super::{population, proof, session};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Buffers, Socket, Transport};
-use crate::model::{Entry, FilterShape, KernelFilter, Verdict};
-use crate::ops;
+use crate::model::{Entry, FilterShape, KernelFilter, NewEntry, Verdict};
+use crate::ops::{self, Session};
 use crate::wire::{self, Datagram, EntryRef, FrameKind, Request, frame};
 
 /// More of them cost more to make and less to walk to.
-const FEW: u16 = 500;
+pub(in crate::ops) const FEW: u16 = 500;
 const MANY: u16 = 1250;
 /// From so many shapes on there are many.
 const MANY_SHAPES: usize = 8;
@@ -27,8 +27,12 @@ const LEAST_PIECES: usize = 2;
 /// A list that has put not everything to the test by then is no proof.
 const PIECES: usize = 16;
 
+/// A socket of its own for each list: on one that has read more at once, pieces are larger.
+type Open = dyn Fn() -> Result<Box<dyn Transport>>;
+
 /// A table in which lists are tried.
-pub(super) struct Lists {
+pub(in crate::ops) struct Lists {
+    open: Box<Open>,
     order: Order<Begun>,
     /// Zones of one direction are there.
     halves: bool,
@@ -38,8 +42,24 @@ impl Lists {
     /// For the trials of so many shapes.
     pub(super) fn new(shapes: usize) -> Result<Self> {
         let of_each = if shapes < MANY_SHAPES { FEW } else { MANY };
+        let open = || {
+            let socket = Socket::open(Buffers {
+                receive: 1,
+                send: 1 << 16,
+            })?;
+            Ok(Box::new(socket) as Box<dyn Transport>)
+        };
         let entries = population::entries(of_each);
-        let batch = ops::create_many(&session()?, entries.iter());
+        Self::of(&session()?, &entries, Box::new(open))
+    }
+
+    /// With those of these entries that can be made.
+    pub(in crate::ops) fn of(
+        session: &Session,
+        entries: &[NewEntry],
+        open: Box<Open>,
+    ) -> Result<Self> {
+        let batch = ops::create_many(session, entries.iter());
         // Zones of one direction may not be there; what was made is what counts.
         if let Some(error) = batch.stopped() {
             return Err(error.clone());
@@ -47,8 +67,9 @@ impl Lists {
         let made = entries.iter().zip(batch.results());
         let made = made.filter(|(_, result)| result.is_ok());
         let halves = population::has_halves(made.map(|(new, _)| new.entry()));
-        let all = Begun::new(|datagram| wire::dump(datagram, Request::List))?;
+        let all = Begun::new(open()?, |datagram| wire::dump(datagram, Request::List))?;
         Ok(Self {
+            open,
             order: Order::new(all),
             halves,
         })
@@ -57,7 +78,8 @@ impl Lists {
 
 impl Ground for Lists {
     fn verdict(&mut self, filter: &KernelFilter) -> Result<Verdict> {
-        let mut list = Begun::new(|datagram| wire::dump_filtered(datagram, filter))?;
+        let socket = (self.open)()?;
+        let mut list = Begun::new(socket, |datagram| wire::dump_filtered(datagram, filter))?;
         watch(&mut self.order, filter, self.halves, || {
             Ok(list.read_on()?.map(|()| list.piece.clone()))
         })
@@ -141,7 +163,7 @@ struct Piece {
 
 /// A list that is read no further than needed.
 struct Begun {
-    socket: Socket,
+    socket: Box<dyn Transport>,
     buffer: Vec<u8>,
     piece: Piece,
     /// How many entries were given out.
@@ -153,12 +175,10 @@ fn failed(action: &'static str) -> impl Fn(nix::errno::Errno) -> Error {
 }
 
 impl Begun {
-    /// On a socket of its own: on one that has read more at once, pieces are larger.
-    fn new(request: impl FnOnce(&mut Datagram) -> Result<()>) -> Result<Self> {
-        let mut socket = Socket::open(Buffers {
-            receive: 1,
-            send: 1 << 16,
-        })?;
+    fn new(
+        mut socket: Box<dyn Transport>,
+        request: impl FnOnce(&mut Datagram) -> Result<()>,
+    ) -> Result<Self> {
         let mut datagram = Datagram::new(1);
         request(&mut datagram)?;
         socket

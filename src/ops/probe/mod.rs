@@ -23,10 +23,11 @@ use crate::model::{Boot, EDITION, KernelSupport};
 
 #[cfg(test)]
 pub(super) use self::{
+    dump::{FEW, Lists},
     flush::Flushes,
     population::{LEAST, entries, filters},
     proof::{Value, asked, conditions, values},
-    trials::Ground,
+    trials::{Ground, try_out},
 };
 
 /// Enough for any trial; a kernel that takes longer is not worth being asked.

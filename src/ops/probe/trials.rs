@@ -112,7 +112,11 @@ impl Trials {
 }
 
 /// The first verdict on filters of the shape that is not right, if there is one.
-fn try_out(task: Use, (shape, family): Asked, ground: &mut dyn Ground) -> Result<Verdict> {
+pub(in crate::ops) fn try_out(
+    task: Use,
+    (shape, family): Asked,
+    ground: &mut dyn Ground,
+) -> Result<Verdict> {
     let mut verdict = Verdict::Right;
     for filter in population::filters(shape, family) {
         verdict = ground.verdict(&filter)?;

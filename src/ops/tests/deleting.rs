@@ -1,13 +1,16 @@
 //! Deleting by filter on kernels that get filters wrong.
 
+use std::sync::LazyLock;
+
 use ipnet::IpNet;
 
 use super::fake::{Fake, Quirk, quirks};
+use super::probing::Prober;
 use super::*;
 use crate::filter::{Filter, NatKind, PortRange, TimeoutRange};
 use crate::model::{
     DeleteOptions, Direction, EntryZone, Family, FilterShape, Helper, Icmp, KernelFilter, Labels,
-    Mark, Protocol, Status, TcpState, Trial, Verdict,
+    Mark, Protocol, Status, TcpState, Trial, Verdict, shapes,
 };
 use crate::ops::{delete_matching, list};
 
@@ -24,8 +27,8 @@ fn population() -> Vec<NewEntry> {
                 format!("10.0.0.{last}").parse().unwrap()
             }
         };
-        // A mirrored pair of each: what one sends the other answers.
-        let near = SocketAddr::new(address(1 + u16::from(bit(1))), 1000 + n / 2);
+        // A mirrored pair of each, in other zones: what one sends the other answers.
+        let near = SocketAddr::new(address(1 + u16::from(bit(1))), 1000 + n % 32 / 2);
         let far = SocketAddr::new(address(9), 53 + u16::from(bit(2)));
         let (src, dst) = if bit(5) { (far, near) } else { (near, far) };
         let builder = match (bit(3), n % 3) {
@@ -38,10 +41,13 @@ fn population() -> Vec<NewEntry> {
             1 => builder.helper(Helper::new("ftp").unwrap()),
             _ => builder,
         };
-        let zone = match n % 5 {
-            0 => EntryZone::default(),
+        let zone = match n % 11 {
+            0 => EntryZone::Both(Zone::new(1)),
             1 => EntryZone::Orig(Zone::new(5)),
-            2 => EntryZone::Both(Zone::MAX),
+            2 | 6 => EntryZone::Both(Zone::MAX),
+            4 => EntryZone::Both(Zone::new(6)),
+            5 => EntryZone::Reply(Zone::new(5)),
+            8 | 10 => EntryZone::default(),
             _ => EntryZone::Both(Zone::new(5)),
         };
         let status = if n % 3 == 0 {
@@ -144,44 +150,133 @@ fn parted(filter: &Filter) -> (Vec<NewEntry>, Vec<NewEntry>) {
     all.partition(|new| filter.matches(new.entry()))
 }
 
-/// Filters, and kernels that are wrong about one of their conditions: with nothing proven, and with
-/// a trial of lists that they passed.
-fn wrong_kernels(check: impl Fn(&Filter, &Fake, bool, &str)) {
+/// Of each filter something is meant, and of everything that must survive something is there.
+#[test]
+fn every_filter_has_targets_and_bystanders_of_all_kinds() {
+    // What is of both families, and what no entry is made with.
+    let nothing = [
+        Filter::new()
+            .family(Family::Ipv6)
+            .orig_src(net("10.0.0.1/32")),
+        Filter::new().nat(NatKind::Any),
+    ];
+    for filter in filters() {
+        let (targets, bystanders) = parted(&filter);
+        assert_eq!(targets.is_empty(), nothing.contains(&filter), "{filter}");
+        let bystander = |is: &dyn Fn(&Entry) -> bool| bystanders.iter().any(|new| is(new.entry()));
+        // All zones but the one that is asked for.
+        let zones = [0, 1, 5, 6, u16::MAX].map(Zone::new);
+        let spared = |zone: &&Zone| bystander(&|entry| entry.zone().zone() == **zone);
+        assert!(zones.iter().filter(spared).count() > 3, "{filter}");
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let other = filter.kernel().family != Some(family);
+            assert!(!other || bystander(&|entry| entry.family() == family));
+        }
+        // A filter that all of a zone meets leaves nothing in it.
+        let of_zone = |zone| parted(&Filter::new().zone(zone)).0.len();
+        let zone_alone = filter
+            .zone_condition()
+            .is_some_and(|zone| targets.len() == of_zone(zone));
+        let beside = |target: &NewEntry| {
+            let zone = target.entry().zone().zone();
+            bystander(&|entry| entry.zone().zone() == zone)
+        };
+        let found = targets.is_empty() || zone_alone || targets.iter().any(beside);
+        assert!(found, "{filter}");
+        let mirrored = |target: &NewEntry| {
+            let (orig, reply) = (target.entry().orig(), target.entry().reply());
+            bystander(&|entry| (entry.orig(), entry.reply()) == (reply, orig))
+        };
+        // Whatever tells one direction from the other.
+        let text = filter.to_string();
+        let directed = ["zone", "orig-", "reply-"]
+            .iter()
+            .any(|word| text.contains(word));
+        let found = targets.is_empty() || !directed || targets.iter().any(mirrored);
+        assert!(found, "{filter}");
+    }
+}
+
+/// What a fake kernel is believed to do right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Believed {
+    Nothing,
+    /// All lists, though some are wrong.
+    Lists,
+    /// What trials found of this very kernel.
+    Trials,
+}
+
+/// Filters, kernels that are wrong about one of their conditions, and what trials find of them.
+static TRIED: LazyLock<Vec<(Filter, Quirk, KernelSupport)>> = LazyLock::new(|| {
+    let mut prober = Prober::new();
+    let mut tried = Vec::new();
     for filter in filters() {
         for quirk in quirks(filter.kernel().shape()) {
-            for support in [KernelSupport::unproven(), lists_right()] {
-                // What a list omits that was proven not to omit is all that can go wrong.
-                let whole = support.trials().is_empty()
-                    || !matches!(
-                        quirk,
-                        Quirk::Omits(_) | Quirk::Inverts(_) | Quirk::ZoneOf(_)
-                    );
-                let fake = Fake::new(quirk, support, &population());
-                check(&filter, &fake, whole, &format!("{quirk:?} {filter}"));
-            }
+            let support = prober.support(quirk, &filter);
+            tried.push((filter.clone(), quirk, support));
+        }
+    }
+    tried
+});
+
+/// `whole`: all that is meant is to be found. What a list omits that was believed not to omit is all
+/// that can go wrong.
+fn wrong_kernels(mut check: impl FnMut(&Filter, &Fake, bool, &str)) {
+    for (filter, quirk, tried) in &*TRIED {
+        for (believed, support) in [
+            (Believed::Nothing, KernelSupport::unproven()),
+            (Believed::Lists, lists_right()),
+            (Believed::Trials, tried.clone()),
+        ] {
+            let omits = matches!(
+                quirk,
+                Quirk::Omits(_) | Quirk::Inverts(_) | Quirk::ZoneOf(_)
+            );
+            let whole = believed != Believed::Lists || !omits;
+            let fake = Fake::new(*quirk, support, &population());
+            let what = format!("{quirk:?} {filter}, believed: {believed:?}");
+            check(filter, &fake, whole, &what);
         }
     }
 }
 
 #[test]
 fn a_kernel_that_is_wrong_costs_no_bystander() {
+    let mut by_kernel = 0;
     wrong_kernels(|filter, fake, whole, what| {
         let (targets, bystanders) = parted(filter);
+        let kernel = filter.kernel();
+        let proven = fake.session().support();
+        let proven = proven.flush(kernel.shape(), kernel.family).is_right();
         let deleted = delete_matching(fake.session(), filter, &DeleteOptions::new()).unwrap();
-        fake.assert_flushed(&[]);
+        // A flush is sent where a trial of this kernel's proved it, and only there.
+        let flushes = proven && filter.is_for_kernel();
+        let want: &[KernelFilter] = if flushes { &[kernel] } else { &[] };
+        fake.assert_flushed(want);
+        by_kernel += usize::from(flushes);
         let left = lines(fake.left());
         for bystander in lines(bystanders.clone()) {
             assert!(left.contains(&bystander), "{what}: {bystander}");
         }
         if whole {
             assert_eq!(left, lines(bystanders), "{what}");
-            assert_eq!(deleted.matched, Some(targets.len() as u64));
+            let matched = (!flushes).then_some(targets.len() as u64);
+            assert_eq!(deleted.matched, matched, "{what}");
         }
         let gone = population().len() - left.len();
-        assert_eq!(deleted.deleted, Some(gone as u64));
+        assert_eq!(deleted.deleted, (!flushes).then_some(gone as u64));
         assert_eq!(deleted.matched, deleted.deleted);
-        assert!(deleted.is_clean() && !deleted.by_kernel());
+        assert!(deleted.is_clean());
+        assert_eq!(deleted.by_kernel(), flushes);
     });
+    // Every filter of a shape that is tried is for a kernel that does all right.
+    let whole = |filter: &&Filter| {
+        let kernel = filter.kernel();
+        filter.is_for_kernel() && shapes().any(|asked| asked == (kernel.shape(), kernel.family))
+    };
+    let whole = filters().iter().filter(whole).count();
+    assert!(whole > 15 && by_kernel >= whole, "{by_kernel} of {whole}");
 }
 
 #[test]
@@ -293,6 +388,24 @@ fn a_flush_is_verified_by_a_walk() {
     fake.assert_flushed(&[filter.kernel()]);
     assert!(deleted.by_kernel() && deleted.is_clean());
     assert_eq!(lines(fake.left()), lines(parted(&filter).1));
+    // A kernel that left out every other one though it was proven not to, which a trial would have
+    // seen: it costs no bystander, and a look finds the rest.
+    let omits = || Quirk::Omits(FilterShape::ZONE);
+    for (options, all) in [(DeleteOptions::new(), false), (options.clone(), true)] {
+        let fake = Fake::new(omits(), proven.clone(), &population());
+        let deleted = delete_matching(fake.session(), &filter, &options).unwrap();
+        fake.assert_flushed(&[filter.kernel()]);
+        assert!(deleted.by_kernel() && deleted.is_clean());
+        let (targets, bystanders) = parted(&filter);
+        let left = lines(fake.left());
+        assert!(
+            lines(bystanders.clone())
+                .iter()
+                .all(|line| left.contains(line))
+        );
+        let rest = if all { 0 } else { targets.len().div_ceil(2) };
+        assert_eq!(left.len(), bystanders.len() + rest);
+    }
     // What the flush left is deleted one by one, and what stays is told.
     let fake = Fake::new(Quirk::Inverts(FilterShape::ZONE), proven, &population());
     fake.table().rows[1].refused = Some(Nix::EBUSY);

@@ -16,14 +16,14 @@ use crate::wire::attr::{
 };
 
 /// What a kernel gets wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Quirk {
     Nothing,
     /// Pays no heed to a condition.
     Ignores(FilterShape),
     /// Finds what a condition should leave out.
     Inverts(FilterShape),
-    /// Leaves out every other match of a list that has a condition.
+    /// Leaves out every other match of a list or a flush that has a condition.
     Omits(FilterShape),
     /// Takes a flush with a filter for one of everything.
     FlushesAll,
@@ -118,7 +118,7 @@ pub(super) struct Table {
     pub(super) rows: Vec<Row>,
     /// What flushes removed: it can be made again.
     pub(super) gone: Vec<Row>,
-    quirk: Quirk,
+    pub(super) quirk: Quirk,
     /// Which entries it does not make.
     pub(super) refuses: fn(&Entry) -> bool,
     /// Happens after each list.
@@ -177,6 +177,12 @@ impl Fake {
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap()
+    }
+
+    /// Another socket to it.
+    pub(super) fn socket(&self) -> Script {
+        let table = Arc::clone(&self.table);
+        Script::new(move |asked| table.lock().unwrap().answer(asked)).0
     }
 
     pub(super) fn then(self, hook: impl FnMut(&mut Vec<Row>) + Send + 'static) -> Self {
@@ -292,9 +298,24 @@ fn filter_of(payload: &[u8]) -> KernelFilter {
 }
 
 impl Table {
-    /// Whether a flush would remove it.
-    pub(super) fn flushes(&self, filter: &KernelFilter, entry: &Entry) -> bool {
-        self.quirk == Quirk::FlushesAll || self.finds(filter, entry)
+    /// Which of the rows a list gives.
+    pub(super) fn listed(&self, filter: &KernelFilter) -> Vec<bool> {
+        let omits = matches!(self.quirk, Quirk::Omits(bit) if filter.shape().contains(bit));
+        let mut omit = false;
+        let given = |row: &Row| {
+            let found = self.finds(filter, row.new.entry());
+            omit ^= found;
+            found && !(omits && omit)
+        };
+        self.rows.iter().map(given).collect()
+    }
+
+    /// Which of them a flush removes.
+    pub(super) fn flushes(&self, filter: &KernelFilter) -> Vec<bool> {
+        match self.quirk {
+            Quirk::FlushesAll => vec![true; self.rows.len()],
+            _ => self.listed(filter),
+        }
     }
 
     fn finds(&self, filter: &KernelFilter, entry: &Entry) -> bool {
@@ -385,18 +406,11 @@ impl Table {
         }
         self.lists -= 1;
         let filter = filter_of(&message.payload);
-        let mut rows = Vec::new();
-        let mut omit = false;
-        for row in &self.rows {
-            if !self.finds(&filter, row.new.entry()) {
-                continue;
-            }
-            omit = !omit;
-            if matches!(self.quirk, Quirk::Omits(bit) if omit && filter.shape().contains(bit)) {
-                continue;
-            }
-            rows.push(row.reported(message.sequence));
-        }
+        let listed = self.rows.iter().zip(self.listed(&filter));
+        let mut rows: Vec<_> = listed
+            .filter(|(_, listed)| *listed)
+            .map(|(row, _)| row.reported(message.sequence))
+            .collect();
         rows.truncate(self.breaks_after.unwrap_or(usize::MAX));
         let damaged = { self.damaged.iter() }.map(|payload| found(message.sequence, payload));
         let mut answers: Vec<_> = damaged.collect();
@@ -409,11 +423,11 @@ impl Table {
         if let Some(hook) = &mut self.then {
             hook(&mut self.rows);
         }
-        // Fewer than the receive buffer holds.
-        answers.chunks(64).map(says).collect()
+        // As many as a kernel gives in one piece to one who reads little at once.
+        answers.chunks(16).map(says).collect()
     }
 
-    /// Of what was there before.
+    /// Of what was there before, and to where it was: the table is walked by id.
     fn create(&mut self, message: &Asked) -> Result<(), Nix> {
         let key = EntryRef::decode(&message.payload).unwrap();
         let (tuple, zone) = (key.orig().unwrap(), key.zone().unwrap());
@@ -429,7 +443,9 @@ impl Table {
         if (self.refuses)(self.gone[place].new.entry()) {
             return Err(Nix::EOPNOTSUPP);
         }
-        self.rows.push(self.gone.remove(place));
+        let row = self.gone.remove(place);
+        let at = self.rows.partition_point(|other| other.id < row.id);
+        self.rows.insert(at, row);
         Ok(())
     }
 
@@ -438,10 +454,11 @@ impl Table {
         if has(CTA_FILTER) || !has(CTA_TUPLE_ORIG) {
             let filter = filter_of(&message.payload);
             self.flushed.push(filter);
-            let rows = std::mem::take(&mut self.rows).into_iter();
-            let (gone, stay) = rows.partition(|row| self.flushes(&filter, row.new.entry()));
-            self.rows = stay;
-            self.gone.extend::<Vec<_>>(gone);
+            let flushes = self.flushes(&filter);
+            for (row, goes) in std::mem::take(&mut self.rows).into_iter().zip(flushes) {
+                let to = if goes { &mut self.gone } else { &mut self.rows };
+                to.push(row);
+            }
             return Ok(());
         }
         let place = self.place(&message.payload).ok_or(Nix::ENOENT)?;
