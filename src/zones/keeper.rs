@@ -263,6 +263,7 @@ impl Watch {
     }
 
     fn put_back(&mut self, inner: &Inner, held: &Arc<Held>) {
+        let turn = held.turn();
         if held.is_over() {
             return;
         }
@@ -289,6 +290,8 @@ impl Watch {
                 Err(error) => LeaseEvent::Failed { zone, owner, error },
             }
         };
+        // The caller's code may do anything with the lease.
+        drop(turn);
         tracing::warn!(?event, "the claim of a lease was gone");
         (self.tell)(event);
     }

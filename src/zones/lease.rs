@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::allocator::Inner;
@@ -22,6 +22,8 @@ pub(super) struct Held {
     renewed: Mutex<Instant>,
     /// It is not to be renewed any more: lost, released, or left.
     over: AtomicBool,
+    /// Whoever ends the claim or puts it back: the keeper must not restore what is being released.
+    turn: Mutex<()>,
     /// Nothing is to be done about it when the last handle goes.
     left: AtomicBool,
 }
@@ -34,6 +36,7 @@ impl Held {
             owner,
             renewed: Mutex::new(renewed),
             over: AtomicBool::new(false),
+            turn: Mutex::new(()),
             left: AtomicBool::new(false),
         }
     }
@@ -60,6 +63,11 @@ impl Held {
 
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// Nobody else ends the claim or puts it back meanwhile.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is no longer kept.
@@ -310,6 +318,8 @@ impl Inner {
             || deleted.complete == Completeness::Interrupted;
         let hold = std::iter::once(held.hold());
         let session = self.ct.session();
+        let turn = held.turn();
+        held.end();
         let done = if quarantined {
             tracing::warn!(
                 zone = held.zone.get(),
@@ -320,7 +330,7 @@ impl Inner {
         } else {
             ops::release_many(session, hold).into_result()
         };
-        held.end();
+        drop(turn);
         match done {
             Ok(_) => {}
             Err(error) if error.is_not_found() => {

@@ -189,6 +189,9 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
         from: *from,
         to: owner,
     };
+    // From here on the keeper has no claim to put back.
+    let turn = old.turn();
+    old.end();
     let at = Instant::now();
     take_over(inner, &[order], &turns)
         .remove(0)
@@ -199,7 +202,7 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
                 error
             }
         })?;
-    old.end();
+    drop(turn);
     let held = Arc::new(Held::new(inner, old.zone(), owner, at));
     inner.memory().keep(&held);
     Ok(Lease::new(held, lease.previous()))

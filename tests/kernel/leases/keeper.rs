@@ -133,6 +133,23 @@ fn a_keeper_does_not_fight_its_successor() {
     assert_eq!(listed(&ct, &Filter::new()).len(), 1);
 }
 
+/// The keeper hears that a claim ended, and must not put back what was released or renamed.
+#[test]
+fn a_keeper_lets_go_of_what_is_given_up() {
+    let ct = open();
+    let zones = lowest(10..=12).open(&ct).unwrap();
+    let keeper = zones.keep().unwrap();
+    for round in 0..100 {
+        let lease = zones.acquire("a").unwrap();
+        assert_eq!(lease.zone().get(), 10, "round {round}");
+        let renamed = zones.rename(lease, "b").unwrap();
+        renamed.renew().unwrap();
+        let _ = renamed.release().unwrap();
+        assert_eq!(claimed(&ct), (vec![], 0), "round {round}");
+    }
+    assert!(keeper.events().try_recv().is_err());
+}
+
 #[test]
 fn a_keeper_ends_with_its_allocator_or_its_handle_and_leaves_no_thread() {
     own_namespace();
