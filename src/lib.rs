@@ -66,9 +66,9 @@ pub use model::{
     EntryDisplay, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
     ExpectKey, ExpectMask, ExpectNat, Expectation, ExpectationBuilder, Family, Format, GreKeys,
     Health, Helper, Icmp, Icmpv6, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange,
-    NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust,
-    Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown,
-    Update, UpdateBuilder, Zone,
+    NewEntry, NewExpectation, Overrun, Ports, ProtoInfo, Protocol, RuleFamily, RuledBy, RuledZones,
+    SctpInfo, SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
+    Timestamps, Tuple, Unknown, Update, UpdateBuilder, Zone, ZoneRule,
 };
 pub use ops::{
     Batch, Entries, Events, EventsBuilder, ExpectationList, Expectations, Policies, PolicyList,

@@ -54,6 +54,8 @@ pub enum Operation {
     Policies,
     /// Creating, changing and deleting time-out policies, and changing defaults.
     ChangePolicies,
+    /// `zone_rules`.
+    Rules,
 }
 
 impl Operation {
@@ -84,6 +86,7 @@ impl Operation {
             Self::FlushExpectations => "flush expectations",
             Self::Policies => "read time-out policies",
             Self::ChangePolicies => "change time-out policies",
+            Self::Rules => "read rules",
         }
     }
 }

@@ -34,6 +34,7 @@ mod timeout;
 mod tuple;
 mod update;
 mod zone;
+mod zone_rule;
 
 pub use builder::{EntryBuilder, NewEntry};
 pub use counters::{Count, Counters};
@@ -73,3 +74,4 @@ pub(crate) use tuple::Addresses;
 pub use tuple::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Tuple};
 pub use update::{Update, UpdateBuilder};
 pub use zone::{EntryZone, Zone};
+pub use zone_rule::{RuleFamily, RuledBy, RuledZones, ZoneRule};
