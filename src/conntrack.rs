@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use crate::link::{Buffers, Namespace, Pool, Target};
 use crate::model::{
     Count, CpuStats, DeleteOptions, Deleted, Entry, ExpectCpuStats, Family, Health, KernelSupport,
-    Key, NewEntry, Update, Zone,
+    Key, NewEntry, Update, Zone, ZoneRule,
 };
 use crate::ops::{
     self, Batch, Entries, EventsBuilder, Expectations, Policies, Session, Settings, Visited,
@@ -425,6 +425,42 @@ impl Conntrack {
     #[must_use]
     pub fn expectations(&self) -> Expectations<'_> {
         Expectations::new(&self.session)
+    }
+
+    /// The rules of this namespace that put packets into zones: nftables' `ct zone set`, and `-j CT`
+    /// of iptables-nft with `--zone`, `--zone-orig` or `--zone-reply`. Rules that only match a zone
+    /// are not among them.
+    ///
+    /// Where a rule looks the zone up in a map, its zones are those that are in the map, and those
+    /// that other rules may add to it. Where it is computed from the packet they are not known
+    /// ([`RuledZones::Any`](crate::RuledZones::Any)). Rules of the older iptables (`x_tables`, shown
+    /// by `iptables-legacy`), flows of Open vSwitch and filters of tc(8) put packets into zones as
+    /// well, and cannot be seen this way.
+    ///
+    /// A kernel without `nf_tables` has no rules. The memory that is needed does not grow with rules
+    /// that set no zone.
+    ///
+    /// # Errors
+    /// When the rules cannot be read, and when they were changed each time that they were; never
+    /// only some of them. [`is_permission_denied`](crate::Error::is_permission_denied) without
+    /// `CAP_NET_ADMIN`.
+    ///
+    /// ```
+    /// # use ctnetlink::{Conntrack, Zone};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
+    /// let ct = Conntrack::open()?;
+    /// for rule in ct.zone_rules()? {
+    ///     if rule.zones().may_be(Zone::new(4097)) {
+    ///         println!("zone 4097 is not free: {rule}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "NFT_MSG_GETRULE")]
+    pub fn zone_rules(&self) -> Result<Vec<ZoneRule>> {
+        ops::zone_rules(&self.session)
     }
 
     /// The settings of connection tracking in this namespace.

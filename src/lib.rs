@@ -62,9 +62,9 @@ pub use model::{
     Exhausted, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation,
     ExpectationBuilder, Family, Format, GreKeys, Health, Helper, Icmp, Icmpv6, Instance, Key,
     LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, Overrun,
-    OwnerKey, Ports, ProtoInfo, Protocol, SctpInfo, SctpState, SeqAdjust, Status, Synproxy,
-    TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple, Unknown, Update, UpdateBuilder,
-    Zone, ZoneUse,
+    OwnerKey, Ports, ProtoInfo, Protocol, RuleFamily, RuledBy, RuledZones, SctpInfo, SctpState,
+    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, Timestamps, Tuple,
+    Unknown, Update, UpdateBuilder, Zone, ZoneRule, ZoneUse,
 };
 pub use model::{
     Completeness, DccpTimeouts, DeleteFailure, DeleteOptions, Deleted, Features, FilterShape,

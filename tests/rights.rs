@@ -1,4 +1,4 @@
-//! Deleting with a handle whose process has lost its rights since it was opened.
+//! Deleting and reading rules with a handle whose process has lost its rights since it was opened.
 //!
 //! A program of its own, without a test harness: only a process of one thread may move into a user
 //! namespace. It needs root or `unshare -Urn`, and works in a network namespace of its own.
@@ -126,6 +126,7 @@ fn loses_its_rights() {
             expectations.delete_of(&master).unwrap_err(),
             expectations.delete_by_helper(Helper::FTP).unwrap_err(),
             policies.delete(POLICY).unwrap_err(),
+            ct.zone_rules().unwrap_err(),
         ] {
             assert!(error.is_permission_denied(), "{error}");
         }

@@ -531,6 +531,7 @@ impl Error {
                     | Operation::GetExpectation
                     | Operation::ListExpectations
                     | Operation::Policies
+                    | Operation::Rules
             ),
             _ => false,
         }

@@ -66,6 +66,8 @@ pub enum Operation {
     Rename,
     /// Looking at who uses which zone.
     Scan,
+    /// `zone_rules`.
+    Rules,
 }
 
 impl Operation {
@@ -102,6 +104,7 @@ impl Operation {
             Self::Acquire => "acquire zone",
             Self::Rename => "rename lease",
             Self::Scan => "scan zones",
+            Self::Rules => "read rules",
         }
     }
 }

@@ -11,8 +11,8 @@ mod socket;
 mod transport;
 
 pub(crate) use conversation::{Answer, Link, end_of_wait};
-pub(crate) use dump::Dump;
+pub(crate) use dump::{Dump, DumpState};
 pub(crate) use netns::{Namespace, Target};
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, Pooled};
 pub(crate) use socket::{Buffers, Socket};
 pub(crate) use transport::Transport;

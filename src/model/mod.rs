@@ -35,6 +35,7 @@ mod timeout;
 mod tuple;
 mod update;
 mod zone;
+mod zone_rule;
 mod zone_use;
 
 pub use builder::{EntryBuilder, NewEntry};
@@ -77,4 +78,5 @@ pub(crate) use tuple::Addresses;
 pub use tuple::{GreKeys, Icmp, Icmpv6, Layer4, Ports, Tuple};
 pub use update::{Update, UpdateBuilder};
 pub use zone::{EntryZone, Zone};
+pub use zone_rule::{RuleFamily, RuledBy, RuledZones, ZoneRule};
 pub use zone_use::{DirectionCounts, Exhausted, ZoneUse};

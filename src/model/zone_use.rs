@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Claim, ClaimKind, EntryZone, Family, Zone};
+use super::{Claim, ClaimKind, EntryZone, Family, Zone, ZoneRule};
 
 /// Entries of a zone and a family, by the directions in which the zone holds for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -53,6 +53,8 @@ pub struct ZoneUse {
     pub expectations: u32,
     /// Who claims it.
     pub claims: Vec<Claim>,
+    /// The rules that put packets into it.
+    pub rules: Vec<ZoneRule>,
     /// The names of sources that the caller brought and that name the zone.
     pub sources: Vec<String>,
     /// Whether the caller reserved it.
@@ -70,6 +72,7 @@ impl ZoneUse {
             dying: 0,
             expectations: 0,
             claims: Vec::new(),
+            rules: Vec::new(),
             sources: Vec::new(),
             reserved: false,
             quarantined: false,
@@ -89,6 +92,12 @@ impl ZoneUse {
     #[must_use]
     pub fn is_occupied(&self) -> bool {
         self.ipv4.total() > 0 || self.ipv6.total() > 0 || self.dying > 0 || self.expectations > 0
+    }
+
+    /// Whether a rule or one of the caller's sources names it.
+    #[must_use]
+    pub fn is_ruled(&self) -> bool {
+        !self.rules.is_empty() || !self.sources.is_empty()
     }
 
     /// Whether nobody uses it in any way. Zone 0 is never free.
@@ -136,6 +145,9 @@ impl fmt::Display for ZoneUse {
         }
         if self.expectations > 0 {
             say(f, format_args!("{} expected", self.expectations))?;
+        }
+        for rule in &self.rules {
+            say(f, format_args!("set by {rule}"))?;
         }
         for source in &self.sources {
             say(f, format_args!("named by {source}"))?;
@@ -196,7 +208,7 @@ impl Exhausted {
     pub(crate) fn add(&mut self, user: &ZoneUse) {
         let count = if user.reserved || user.zone.is_default() {
             &mut self.reserved
-        } else if !user.sources.is_empty() {
+        } else if user.is_ruled() {
             &mut self.ruled
         } else if !user.claims.is_empty() {
             &mut self.leased

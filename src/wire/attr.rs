@@ -76,6 +76,23 @@ numbers!(POLICY:
     CTA_TIMEOUT_USE = 5,
 );
 
+numbers!(RULE:
+    NFTA_RULE_TABLE = 1, NFTA_RULE_CHAIN = 2, NFTA_RULE_HANDLE = 3, NFTA_RULE_EXPRESSIONS = 4,
+);
+numbers!(LIST: NFTA_LIST_ELEM = 1);
+numbers!(EXPRESSION: NFTA_EXPR_NAME = 1, NFTA_EXPR_DATA = 2);
+numbers!(IMMEDIATE: NFTA_IMMEDIATE_DREG = 1, NFTA_IMMEDIATE_DATA = 2);
+numbers!(DATA: NFTA_DATA_VALUE = 1);
+numbers!(LOOKUP: NFTA_LOOKUP_SET = 1, NFTA_LOOKUP_DREG = 3);
+numbers!(DYNSET: NFTA_DYNSET_SET_NAME = 1, NFTA_DYNSET_SREG_DATA = 5);
+numbers!(CT: NFTA_CT_DREG = 1, NFTA_CT_KEY = 2, NFTA_CT_DIRECTION = 3, NFTA_CT_SREG = 4);
+numbers!(TARGET: NFTA_TARGET_NAME = 1, NFTA_TARGET_REV = 2, NFTA_TARGET_INFO = 3);
+numbers!(ELEMENTS:
+    NFTA_SET_ELEM_LIST_TABLE = 1, NFTA_SET_ELEM_LIST_SET = 2, NFTA_SET_ELEM_LIST_ELEMENTS = 3,
+);
+numbers!(ELEMENT: NFTA_SET_ELEM_DATA = 2, NFTA_SET_ELEM_FLAGS = 3);
+numbers!(GENERATION: NFTA_GEN_ID = 1);
+
 /// The names alone, where the code goes by the numbers' order.
 macro_rules! names {
     ($($protocol:literal: $($name:ident = $value:literal),*;)*) => {

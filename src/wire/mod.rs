@@ -34,6 +34,7 @@ mod reader;
 #[cfg(any(test, fuzzing, feature = "interop"))]
 mod report;
 mod request;
+mod rules;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,10 @@ pub(crate) use report::{encode_expectation_report, encode_report};
 pub(crate) use request::{
     Request, cpu_stats_dump, create, create_malformed, delete, dump, expect_cpu_stats_dump, flush,
     get, portless_get, stats_request, update,
+};
+pub(crate) use rules::{
+    Deed, Loaded, RuleRef, decode_elements, decode_generation, decode_rule, elements_dump,
+    generation_get, rules_dump,
 };
 pub(crate) use stats::{decode_count, decode_cpu_stats, decode_expect_cpu_stats};
 pub(crate) use writer::Datagram;

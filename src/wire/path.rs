@@ -41,6 +41,17 @@ pub(crate) enum Root {
     ExpectCpuStats,
     Expectation,
     TimeoutPolicy,
+    Rule,
+    /// What is inside of an expression of a rule, `NFTA_EXPR_DATA`.
+    RuleImmediate,
+    RuleLookup,
+    RuleCt,
+    RuleDynset,
+    RuleTarget,
+    RuleElements,
+    /// A value, `NFTA_SET_ELEM_DATA`.
+    RuleData,
+    RuleGeneration,
 }
 
 impl Path {
@@ -77,13 +88,22 @@ type TableBelow = fn(&[u16]) -> Table;
 impl Path {
     /// The names of the attributes that may stand below these.
     fn table(self, above: &[u16]) -> Table {
-        let tables: [(Root, TableBelow); 6] = [
+        let tables: [(Root, TableBelow); 15] = [
             (Root::Entry, entry_table),
             (Root::Expectation, expectation_table),
             (Root::Stats, |above| flat(STATS, above)),
             (Root::CpuStats, |above| flat(CPU_STATS, above)),
             (Root::ExpectCpuStats, |above| flat(EXPECT_CPU_STATS, above)),
             (Root::TimeoutPolicy, policy_table),
+            (Root::Rule, rule_table),
+            (Root::RuleImmediate, immediate_table),
+            (Root::RuleLookup, |above| flat(LOOKUP, above)),
+            (Root::RuleCt, |above| flat(CT, above)),
+            (Root::RuleDynset, |above| flat(DYNSET, above)),
+            (Root::RuleTarget, |above| flat(TARGET, above)),
+            (Root::RuleElements, elements_table),
+            (Root::RuleData, |above| flat(DATA, above)),
+            (Root::RuleGeneration, |above| flat(GENERATION, above)),
         ];
         let of = tables.into_iter().find(|(root, _)| self.is_of(*root));
         of.map_or(&[], |(_, table)| table(above))
@@ -147,6 +167,32 @@ fn policy_table(above: &[u16]) -> Table {
             (CTA_TIMEOUT_DATA, protocol) => timeouts_of(protocol),
             _ => &[],
         },
+        _ => &[],
+    }
+}
+
+fn rule_table(above: &[u16]) -> Table {
+    match above {
+        [] => RULE,
+        [NFTA_RULE_EXPRESSIONS] => LIST,
+        [NFTA_RULE_EXPRESSIONS, NFTA_LIST_ELEM] => EXPRESSION,
+        _ => &[],
+    }
+}
+
+fn immediate_table(above: &[u16]) -> Table {
+    match above {
+        [] => IMMEDIATE,
+        [NFTA_IMMEDIATE_DATA] => DATA,
+        _ => &[],
+    }
+}
+
+fn elements_table(above: &[u16]) -> Table {
+    match above {
+        [] => ELEMENTS,
+        [NFTA_SET_ELEM_LIST_ELEMENTS] => LIST,
+        [NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_LIST_ELEM] => ELEMENT,
         _ => &[],
     }
 }

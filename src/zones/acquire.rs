@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::allocator::Inner;
 use super::lease::{Held, Lease};
-use super::map::ZoneMap;
+use super::map::{Named, ZoneMap};
 use super::options::Foreign;
 use super::takeover::{Move, take_over};
 use crate::error::{Error, Operation, Result};
@@ -471,16 +471,13 @@ impl Search<'_> {
         want: &Want,
         zone: Zone,
         marker: Option<Claim>,
-        named: &HashMap<Zone, ZoneUse>,
+        named: &Named,
         provisional: &mut Provisional<'_>,
     ) -> Result<()> {
         let inner = self.inner;
         let own = marker.is_some();
         let accept = want.with_traffic || own;
-        let mut known = named
-            .get(&zone)
-            .cloned()
-            .unwrap_or_else(|| ZoneUse::unused(zone));
+        let mut known = named.zone(zone);
         known.reserved = inner.options.reserved.contains(&zone);
         known.quarantined = !accept && inner.memory().quarantined().contains(&zone);
         if known.reserved || !accept && !known.is_free() {
@@ -521,7 +518,7 @@ impl Search<'_> {
         &mut self,
         wants: Vec<Want>,
         claimed: &BTreeMap<Zone, Vec<Claim>>,
-        named: &HashMap<Zone, ZoneUse>,
+        named: &Named,
         provisional: &mut Provisional<'_>,
         placed: &mut Vec<(Want, Zone)>,
     ) -> Result<()> {
@@ -534,7 +531,7 @@ impl Search<'_> {
         let usable = |zone: &Zone| {
             !inner.options.reserved.contains(zone)
                 && !claimed.contains_key(zone)
-                && !named.contains_key(zone)
+                && !named.contains(*zone)
                 && !quarantined.contains(zone)
         };
         let mut map: Option<ZoneMap> = None;
@@ -649,16 +646,6 @@ fn unfinished(own: &[Claim], of_zone: &BTreeMap<Zone, Vec<Claim>>) -> Option<Cla
 type Tried = Vec<(Zone, OwnerKey)>;
 
 impl Inner {
-    /// What names zones without the kernel's table saying so.
-    fn named(&self) -> Result<HashMap<Zone, ZoneUse>> {
-        let mut named: HashMap<Zone, ZoneUse> = HashMap::new();
-        for (zone, source) in self.sources()? {
-            let used = named.entry(zone).or_insert_with(|| ZoneUse::unused(zone));
-            used.sources.push(source);
-        }
-        Ok(named)
-    }
-
     /// Claims what is not claimed.
     fn claim(
         &self,

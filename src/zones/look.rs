@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::allocator::Inner;
-use super::map::ZoneMap;
+use super::map::{Named, ZoneMap};
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
 use crate::model::{CLAIM_PROTOCOL, Claim, Completeness, Entry, Family, Tuple, Zone, ZoneUse};
@@ -88,27 +88,30 @@ impl Inner {
         Ok(masters)
     }
 
-    /// What the caller's own sources name.
-    pub(super) fn sources(&self) -> Result<Vec<(Zone, String)>> {
-        let mut named = Vec::new();
+    /// What names zones: rules, and the caller's own sources.
+    pub(super) fn named(&self) -> Result<Named> {
+        let mut named = Named::default();
+        let rules = self.ct.zone_rules();
+        for rule in rules.map_err(|error| incomplete("rules", error))? {
+            named.add_rule(rule);
+        }
         for source in &self.options.sources {
             let zones = source.zones().map_err(|error| {
                 Error::scan_incomplete(Operation::Scan, format!("{}: {error}", source.name()))
             })?;
-            named.extend(
-                zones
-                    .into_iter()
-                    .map(|zone| (zone, source.name().to_owned())),
-            );
+            for zone in zones {
+                named.add_source(zone, source.name());
+            }
         }
         Ok(named)
     }
 
     pub(super) fn scan(&self) -> Result<ZoneMap> {
-        let mut map = ZoneMap::new(self.options.reserved.clone(), self.memory().quarantined());
-        for (zone, name) in self.sources()? {
-            map.add_source(zone, &name);
-        }
+        let map = ZoneMap::new(
+            self.named()?,
+            self.options.reserved.clone(),
+            self.memory().quarantined(),
+        );
         let masters = self.expectations()?;
         let mut map = self.walk(&Filter::new(), &map, |map, entry| {
             note(entry, &masters, map)
@@ -148,11 +151,9 @@ impl Inner {
                 found.expectations += masters.get(entry?.orig()).copied().unwrap_or(0);
             }
         }
-        for (named, source) in self.sources()? {
-            if named == zone {
-                found.sources.push(source);
-            }
-        }
+        let named = self.named()?.zone(zone);
+        found.rules = named.rules;
+        found.sources = named.sources;
         found.reserved = self.options.reserved.contains(&zone);
         found.quarantined = self.memory().quarantined().contains(&zone);
         Ok(found)

@@ -5,7 +5,9 @@ use std::ops::RangeBounds;
 
 use super::options::zones;
 use crate::error::Result;
-use crate::model::{Claim, DirectionCounts, EntryZone, Family, Zone, ZoneUse};
+use crate::model::{
+    Claim, DirectionCounts, EntryZone, Family, RuledZones, Zone, ZoneRule, ZoneUse,
+};
 
 const ZONES: usize = 1 << 16;
 
@@ -34,17 +36,17 @@ impl Traffic {
 pub struct ZoneMap {
     traffic: Box<[Traffic]>,
     claims: BTreeMap<Zone, Vec<Claim>>,
-    sources: BTreeMap<Zone, Vec<String>>,
+    named: Named,
     reserved: BTreeSet<Zone>,
     quarantined: HashSet<Zone>,
 }
 
 impl ZoneMap {
-    pub(super) fn new(reserved: BTreeSet<Zone>, quarantined: HashSet<Zone>) -> Self {
+    pub(super) fn new(named: Named, reserved: BTreeSet<Zone>, quarantined: HashSet<Zone>) -> Self {
         Self {
             traffic: vec![Traffic::default(); ZONES].into_boxed_slice(),
             claims: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            named,
             reserved,
             quarantined,
         }
@@ -82,10 +84,6 @@ impl ZoneMap {
         }
     }
 
-    pub(super) fn add_source(&mut self, zone: Zone, name: &str) {
-        self.sources.entry(zone).or_default().push(name.to_owned());
-    }
-
     /// Who uses this zone, and how.
     #[must_use]
     pub fn zone(&self, zone: Zone) -> ZoneUse {
@@ -96,10 +94,9 @@ impl ZoneMap {
             dying: traffic.dying,
             expectations: traffic.expectations,
             claims: self.claims.get(&zone).cloned().unwrap_or_default(),
-            sources: self.sources.get(&zone).cloned().unwrap_or_default(),
             reserved: self.reserved.contains(&zone),
             quarantined: self.quarantined.contains(&zone),
-            ..ZoneUse::unused(zone)
+            ..self.named.zone(zone)
         }
     }
 
@@ -109,7 +106,7 @@ impl ZoneMap {
         !zone.is_default()
             && self.traffic[usize::from(zone.get())].is_none()
             && !self.claims.contains_key(&zone)
-            && !self.sources.contains_key(&zone)
+            && !self.named.contains(zone)
             && !self.reserved.contains(&zone)
             && !self.quarantined.contains(&zone)
     }
@@ -133,9 +130,54 @@ impl ZoneMap {
             .filter(|zone| self.is_free(*zone)))
     }
 
+    /// Rules that put packets into zones of which only packets tell which: by a mark, say. They keep no
+    /// zone from being free; to know what they come to, bring a [`ZoneSource`](crate::ZoneSource).
+    #[must_use]
+    pub fn unbounded_rules(&self) -> &[ZoneRule] {
+        &self.named.unbounded
+    }
+
     /// The claims of all zones, the lowest zone first.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> + '_ {
         self.claims.values().flatten()
+    }
+}
+
+/// What names zones without the kernel's table of entries saying so.
+#[derive(Clone, Default)]
+pub(super) struct Named {
+    rules: BTreeMap<Zone, Vec<ZoneRule>>,
+    sources: BTreeMap<Zone, Vec<String>>,
+    unbounded: Vec<ZoneRule>,
+}
+
+impl Named {
+    pub(super) fn add_rule(&mut self, rule: ZoneRule) {
+        match rule.zones() {
+            RuledZones::These(zones) => {
+                for zone in zones.clone() {
+                    self.rules.entry(zone).or_default().push(rule.clone());
+                }
+            }
+            RuledZones::Any => self.unbounded.push(rule),
+        }
+    }
+
+    pub(super) fn add_source(&mut self, zone: Zone, name: &str) {
+        self.sources.entry(zone).or_default().push(name.to_owned());
+    }
+
+    pub(super) fn contains(&self, zone: Zone) -> bool {
+        self.rules.contains_key(&zone) || self.sources.contains_key(&zone)
+    }
+
+    /// The zone with what names it, and nothing else.
+    pub(super) fn zone(&self, zone: Zone) -> ZoneUse {
+        ZoneUse {
+            rules: self.rules.get(&zone).cloned().unwrap_or_default(),
+            sources: self.sources.get(&zone).cloned().unwrap_or_default(),
+            ..ZoneUse::unused(zone)
+        }
     }
 }
 

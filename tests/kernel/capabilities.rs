@@ -58,6 +58,8 @@ capabilities! {
     FlowTables,
     /// The helper of a flow that is there can be taken off.
     HelpersGo,
+    /// Maps of nftables can have an element for every other key.
+    DefaultElements,
 }
 
 /// Kernels by the first two numbers of their version, and what they lack.
@@ -72,6 +74,7 @@ const LACKING: [(&str, &[Capability]); 5] = [
             ChainsTooLong,
             Synproxy,
             ExpectationsWithoutHelper,
+            DefaultElements,
         ],
     ),
     (
@@ -152,6 +155,11 @@ impl Capability {
                 ct.create(&flow).unwrap();
                 let update = Update::builder().remove_helper().build().unwrap();
                 ct.update(&flow, &update).is_ok()
+            }
+            Self::DefaultElements => {
+                let map =
+                    "add table t; add map t m { type ipv4_addr : mark; elements = { * : 1 }; }";
+                command("nft", &[map]).status.success()
             }
             Self::FlowTables => {
                 let table = "add table t; add flowtable t f { hook ingress priority 0; }";

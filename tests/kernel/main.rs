@@ -38,4 +38,5 @@ mod table;
 mod traffic;
 mod transport;
 mod vocabulary;
+mod zone_rules;
 mod zones;

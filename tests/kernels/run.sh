@@ -68,7 +68,7 @@ run() { # KERNEL
 boot() { # KERNEL
     local status=0
     "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$stripped/rights:/tests/rights" \
-        -w conntrack -w nft -w ip -w iptables-nft -w setpriv -w unshare "${extensions[@]}" \
+        -w conntrack -w nft -w ip -w iptables-nft -w ip6tables-nft -w setpriv -w unshare "${extensions[@]}" \
         -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
         "$1" "$here/suite.sh" ${words[@]+"${words[@]}"} >"$store/$1/tests.log" 2>&1 || status=$?
     echo "$status" >"$store/$1/tests.status"

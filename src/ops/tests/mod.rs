@@ -13,6 +13,7 @@ mod passes;
 mod policy;
 mod probing;
 mod refusal;
+mod rules;
 mod single;
 mod strangers;
 mod support;

@@ -9,7 +9,9 @@ use ctnetlink::{
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
 use super::{claimed, lowest, zone};
-use crate::support::{LONG, assert_flows, listed, open, udp, unproven, v4, v4_peer, v6, v6_peer};
+use crate::support::{
+    LONG, assert_flows, listed, open, run, udp, unproven, v4, v4_peer, v6, v6_peer,
+};
 
 fn both_ways(ct: &Conntrack) -> [Conntrack; 2] {
     [ct.clone(), unproven()]
@@ -306,4 +308,59 @@ fn a_flush_of_a_leased_zone_spares_the_claim_and_the_neighbours() {
         }
     }
     assert_eq!(claimed(&ct), (vec![10, 11], 2));
+}
+
+/// Nothing has been in these zones yet: the rules alone keep them.
+#[test]
+fn rules_keep_the_zones_that_they_name() {
+    let ct = open();
+    run(
+        "nft",
+        &[
+            "table inet t { chain c { type filter hook prerouting priority raw; \
+           iifname \"a\" ct zone set 10; iifname \"b\" ct original zone set 11; \
+           ct zone set iifname map { \"c\" : 12, \"d\" : 13 }; }; }",
+        ],
+    );
+    let rule = |program, words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        run(program, &words);
+    };
+    rule("iptables-nft", "-t raw -A PREROUTING -i e -j CT --zone 15");
+    rule(
+        "iptables-nft",
+        "-t raw -A PREROUTING -i f -j CT --zone-orig 16",
+    );
+    rule(
+        "iptables-nft",
+        "-t raw -A OUTPUT -o g -j CT --zone-reply 17",
+    );
+    let zones = lowest(10..=19).open(&ct).unwrap();
+    assert_eq!(had(&zones), [14, 18, 19]);
+    let many = zones.acquire_many(["a", "b", "c", "d", "e", "f"]).unwrap();
+    let counts = many[5].as_ref().unwrap_err().exhausted().copied().unwrap();
+    assert_eq!((counts.ruled, counts.leased, counts.occupied), (7, 3, 0));
+    let who = zones.who(zone(12)).unwrap();
+    assert_eq!(who.rules.len(), 1);
+    assert_eq!(
+        who.to_string(),
+        format!(
+            "zone 12: set by nftables inet t c handle {}",
+            who.rules[0].handle()
+        )
+    );
+    assert_eq!(zones.scan().unwrap().zone(zone(17)).rules.len(), 1);
+    let error = zones.reserve("x", zone(16)).unwrap_err();
+    assert_eq!(error.taken_by().unwrap().rules.len(), 1);
+    // Its owner put the rule there.
+    assert_eq!(zones.adopt("x", zone(16)).unwrap().zone(), zone(16));
+
+    // What only packets decide is said, and keeps no zone.
+    rule(
+        "nft",
+        "add rule inet t c ct zone set numgen inc mod 4 offset 10",
+    );
+    let map = zones.scan().unwrap();
+    assert_eq!(map.unbounded_rules().len(), 1);
+    assert!(map.is_free(zone(20)));
 }
