@@ -136,6 +136,15 @@ if [ "$(id -u)" = 0 ]; then
     (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$public/quickstart")
 fi
 
+step "session of an agent"
+agent=$(executable build --release --example agent) || fail "cannot build the agent"
+[ -x "$agent" ] || fail "cannot build the agent"
+"$agent"
+if [ "$(id -u)" = 0 ]; then
+    install -m 755 "$agent" "$public/agent"
+    (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$public/agent")
+fi
+
 step "fuzzing, a short run"
 tests/fuzz/run.sh 100000
 
