@@ -77,7 +77,7 @@ impl Error {
     pub fn holder(&self) -> Option<&Claim> {
         match &*self.0 {
             Repr::Lost { holder, .. } => holder.as_ref(),
-            Repr::Conflict { by, .. } => by.lease(),
+            Repr::Conflict { by, .. } => by.claims.first(),
             _ => None,
         }
     }

@@ -196,6 +196,8 @@ impl fmt::Debug for Instance {
 pub enum ClaimKind {
     /// Its owner holds the zone.
     Lease,
+    /// Its owner looks whether the zone can be had: it is not `ASSURED` yet.
+    Trial,
     /// A claim of the zone is being replaced, and the zone is not free meanwhile.
     Marker,
 }
@@ -203,17 +205,18 @@ pub enum ClaimKind {
 impl ClaimKind {
     const fn destination(self) -> Ipv6Addr {
         match self {
-            Self::Lease => discard(1),
+            Self::Lease | Self::Trial => discard(1),
             Self::Marker => discard(2),
         }
     }
 }
 
-/// `lease`, `marker`
+/// `lease`, `trial`, `marker`
 impl fmt::Display for ClaimKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Lease => "lease",
+            Self::Trial => "trial",
             Self::Marker => "marker",
         })
     }
@@ -249,7 +252,10 @@ impl Claim {
         let EntryZone::Both(zone) = entry.zone else {
             return None;
         };
-        let kind = kind(&entry.orig)?;
+        let kind = match kind(&entry.orig)? {
+            ClaimKind::Lease if !entry.status?.contains(Status::ASSURED) => ClaimKind::Trial,
+            kind => kind,
+        };
         let (owner, instance) = holder(&entry.reply)?;
         (!zone.is_default()).then_some(Self {
             zone,
@@ -286,8 +292,7 @@ impl Claim {
 
     /// Whether it is the same claim, looked at another time.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let of = |claim: &Self| (claim.zone, claim.kind, claim.owner, claim.instance);
-        of(self) == of(other)
+        self.hold() == other.hold()
     }
 
     /// The hold that it is.
@@ -377,13 +382,17 @@ impl Hold {
         Self::new(Zone::DEFAULT, orig, owner, instance)
     }
 
+    /// What it has once nobody has to look any more. `ASSURED` keeps it from being dropped early when
+    /// the table is full (`early_drop_list`).
+    pub(crate) const STATUS: Status = Self::TRIAL.union(Status::ASSURED);
+    const TRIAL: Status = Status::SEEN_REPLY.union(Status::CONFIRMED);
+
     /// Taken by this entry.
-    pub(crate) fn entry(&self, lasts: Duration) -> Result<NewEntry> {
-        // ASSURED keeps it from being dropped early when the table is full (`early_drop_list`).
+    pub(crate) fn entry(&self, trial: bool, lasts: Duration) -> Result<NewEntry> {
         Entry::with_tuple(self.orig)
             .reply(self.reply)
             .zone(self.zone)
-            .status(Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED)
+            .status(if trial { Self::TRIAL } else { Self::STATUS })
             .timeout(lasts)
             .build()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Session;
 use super::batch::{Batch, Job, run};
 use crate::error::{Operation, Result};
-use crate::model::{Hold, Update};
+use crate::model::{Hold, Status, Update};
 use crate::wire::{self, Datagram};
 
 /// Takes what is free: `is_exists` where somebody has it, which is decided by the kernel, since it
@@ -15,7 +15,18 @@ pub(crate) fn take_many(
     holds: impl Iterator<Item = Hold>,
     lasts: Duration,
 ) -> Batch {
-    run(session, Operation::Claim, holds, Take(lasts))
+    let trial = false;
+    run(session, Operation::Claim, holds, Take { trial, lasts })
+}
+
+/// The same of claims that are looked at before they count.
+pub(crate) fn try_many(
+    session: &Session,
+    holds: impl Iterator<Item = Hold>,
+    lasts: Duration,
+) -> Batch {
+    let trial = true;
+    run(session, Operation::Claim, holds, Take { trial, lasts })
 }
 
 /// Has holds last so long from now on: `is_not_found` where another one has it.
@@ -28,7 +39,29 @@ pub(crate) fn renew_many(
     lasts: Duration,
 ) -> Result<Batch> {
     let lasts = Update::builder().timeout(lasts).build()?;
-    Ok(run(session, Operation::Renew, holds, Renew(lasts)))
+    let status = None;
+    Ok(run(
+        session,
+        Operation::Renew,
+        holds,
+        Renew { lasts, status },
+    ))
+}
+
+/// The same of claims that were on trial, and count from now on.
+pub(crate) fn confirm_many(
+    session: &Session,
+    holds: impl Iterator<Item = Hold>,
+    lasts: Duration,
+) -> Result<Batch> {
+    let lasts = Update::builder().timeout(lasts).build()?;
+    let status = Some(Hold::STATUS);
+    Ok(run(
+        session,
+        Operation::Claim,
+        holds,
+        Renew { lasts, status },
+    ))
 }
 
 /// Ends holds: `is_not_found` where another one has it.
@@ -36,15 +69,21 @@ pub(crate) fn release_many(session: &Session, holds: impl Iterator<Item = Hold>)
     run(session, Operation::Release, holds, Release)
 }
 
-struct Take(Duration);
-struct Renew(Update);
+struct Take {
+    trial: bool,
+    lasts: Duration,
+}
+struct Renew {
+    lasts: Update,
+    status: Option<Status>,
+}
 struct Release;
 
 impl Job for Take {
     type Item = Hold;
 
     fn write(&self, datagram: &mut Datagram, hold: &Hold) -> Result<()> {
-        wire::create(datagram, &hold.entry(self.0)?)
+        wire::create(datagram, &hold.entry(self.trial, self.lasts)?)
     }
 }
 
@@ -52,7 +91,7 @@ impl Job for Renew {
     type Item = Hold;
 
     fn write(&self, datagram: &mut Datagram, hold: &Hold) -> Result<()> {
-        wire::update(datagram, &hold.own(), &self.0, None)
+        wire::update(datagram, &hold.own(), &self.lasts, self.status)
     }
 }
 

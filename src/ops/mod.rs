@@ -31,7 +31,7 @@ pub(crate) use count::{count, open_check};
 pub(crate) use delete::{delete_matching, flush_zone};
 pub use events::{Events, EventsBuilder};
 pub use expect::{ExpectationList, Expectations};
-pub(crate) use holds::{release_many, renew_many, take_many};
+pub(crate) use holds::{confirm_many, release_many, renew_many, take_many, try_many};
 pub use policy::{Policies, PolicyList};
 pub(crate) use rules::zone_rules;
 pub use settings::Settings;

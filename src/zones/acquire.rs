@@ -2,22 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::allocator::Inner;
 use super::lease::{Held, Lease};
 use super::map::{Named, ZoneMap};
 use super::options::Foreign;
 use super::takeover::{Move, take_over};
+use super::trial::Provisional;
+use super::turns::{Patience, Turns, complete, report_left};
 use crate::error::{Error, Operation, Result};
-use crate::model::{Claim, ClaimKind, Exhausted, Hold, Instance, OwnerKey, Zone, ZoneUse};
+use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, Zone, ZoneUse};
 use crate::ops;
-
-/// Up to so many zones are looked at one by one; for more, one scan of all is cheaper.
-const ONE_BY_ONE: usize = 4;
-/// Between looks whether another process is done: doubled each time, up to the second.
-const PAUSE: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -67,33 +63,6 @@ struct Got {
     previous: Option<Instance>,
 }
 
-/// A wait that grows, up to a bound.
-pub(super) struct Patience {
-    until: Instant,
-    whole: Duration,
-    pause: Duration,
-}
-
-impl Patience {
-    pub(super) fn new(whole: Duration) -> Self {
-        Self {
-            until: Instant::now() + whole,
-            whole,
-            pause: PAUSE,
-        }
-    }
-
-    /// Waits a little. Not when the time is over.
-    pub(super) fn wait(&mut self) -> Result<()> {
-        if Instant::now() >= self.until {
-            return Err(Error::deadline(Operation::Acquire, self.whole));
-        }
-        std::thread::sleep(self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        Ok(())
-    }
-}
-
 /// One result for each want, in order.
 pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> {
     let span = tracing::debug_span!("acquire", wants = wants.len());
@@ -108,15 +77,23 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
     renew_known(inner, &mut pending, &mut got);
     let mut patience = Patience::new(inner.options.patience);
     while !pending.is_empty() {
-        let mut turns = Turns::take(inner, pending, &mut got);
-        let mut search = Search {
-            inner,
-            got: &mut got,
-            again: std::mem::take(&mut turns.busy),
-        };
-        search.all(&mut turns);
+        let owners = pending.iter().map(|want| want.owner).collect();
+        let (turns, results) = Turns::take(inner, owners);
+        let (mut now, mut again) = (Vec::new(), Vec::new());
+        for (want, result) in pending.into_iter().zip(results) {
+            match result {
+                Ok(()) => now.push(want),
+                Err(error) if error.is_exists() => again.push(want),
+                Err(error) => {
+                    got.insert(want.owner, Err(error));
+                }
+            }
+        }
+        let got = &mut got;
+        let mut search = Search { inner, got, again };
+        search.all(&now, &turns);
         pending = search.again;
-        turns.give_back();
+        drop(turns);
         if !pending.is_empty() {
             if let Err(error) = patience.wait() {
                 for want in std::mem::take(&mut pending) {
@@ -169,94 +146,6 @@ fn renew_known(
     pending.retain(|want| !got.contains_key(&want.owner));
 }
 
-/// The right to look for zones for some owners, which nobody else has meanwhile: else two processes
-/// could find a zone each for the same owner.
-pub(super) struct Turns<'a> {
-    inner: &'a Inner,
-    token: Instance,
-    wants: Vec<Want>,
-    busy: Vec<Want>,
-}
-
-impl<'a> Turns<'a> {
-    fn take(inner: &'a Inner, wants: Vec<Want>, got: &mut HashMap<OwnerKey, Result<Got>>) -> Self {
-        let mut turns = Self::new(inner);
-        let holds = wants.iter().map(|want| turns.hold(want.owner));
-        let batch = ops::take_many(inner.ct.session(), holds, inner.options.grace);
-        let stopped = batch.stopped().cloned();
-        let mut results = batch.into_results().into_iter();
-        for want in wants {
-            match results.next() {
-                Some(Ok(())) => turns.wants.push(want),
-                Some(Err(error)) if error.is_exists() => turns.busy.push(want),
-                Some(Err(error)) => {
-                    got.insert(want.owner, Err(error));
-                }
-                None => {
-                    let error = stopped.clone();
-                    let error = error.unwrap_or_else(|| Error::overrun(Operation::Claim));
-                    got.insert(want.owner, Err(error));
-                }
-            }
-        }
-        turns
-    }
-
-    fn new(inner: &'a Inner) -> Self {
-        Self {
-            inner,
-            token: Instance::random(),
-            wants: Vec::new(),
-            busy: Vec::new(),
-        }
-    }
-
-    /// For these owners together; `is_exists` when somebody has the turn of one.
-    pub(super) fn of(inner: &'a Inner, owners: &[OwnerKey]) -> Result<Self> {
-        let mut turns = Self::new(inner);
-        for owner in owners {
-            let hold = std::iter::once(turns.hold(*owner));
-            ops::take_many(inner.ct.session(), hold, inner.options.grace).into_result()?;
-            turns.wants.push(Want::any(*owner));
-        }
-        Ok(turns)
-    }
-
-    fn hold(&self, owner: OwnerKey) -> Hold {
-        Hold::turn(owner, self.token)
-    }
-
-    /// Which of these owners still have their turn; it lasts anew.
-    fn keep(&self, owners: &[OwnerKey]) -> Result<Vec<bool>> {
-        let holds = owners.iter().map(|owner| self.hold(*owner));
-        let batch = ops::renew_many(self.inner.ct.session(), holds, self.inner.options.grace)?;
-        if let Some(error) = batch.stopped() {
-            return Err(error.clone());
-        }
-        Ok(batch.results().iter().map(Result::is_ok).collect())
-    }
-
-    fn give_back(self) {
-        drop(self);
-    }
-}
-
-/// Also on the way out of an error.
-impl Drop for Turns<'_> {
-    fn drop(&mut self) {
-        let holds = self.wants.iter().map(|want| self.hold(want.owner));
-        report_left(&ops::release_many(self.inner.ct.session(), holds));
-    }
-}
-
-/// What could not be given back ends by itself.
-fn report_left(batch: &ops::Batch) {
-    let failed = batch.failures().filter(|(_, error)| !error.is_not_found());
-    for (_, error) in failed {
-        tracing::warn!(%error, "a claim was left to end by itself");
-    }
-}
-
 struct Search<'a> {
     inner: &'a Arc<Inner>,
     got: &'a mut HashMap<OwnerKey, Result<Got>>,
@@ -264,41 +153,12 @@ struct Search<'a> {
     again: Vec<Want>,
 }
 
-/// Claims that are held for a short time, and released unless they are confirmed.
-struct Provisional<'a> {
-    inner: &'a Inner,
-    claims: HashMap<Zone, Hold>,
-}
-
-impl Provisional<'_> {
-    fn release(&mut self, zones: impl IntoIterator<Item = Zone>) {
-        let holds: Vec<Hold> = zones
-            .into_iter()
-            .filter_map(|zone| self.claims.remove(&zone))
-            .collect();
-        if !holds.is_empty() {
-            report_left(&ops::release_many(
-                self.inner.ct.session(),
-                holds.into_iter(),
-            ));
-        }
-    }
-}
-
-impl Drop for Provisional<'_> {
-    fn drop(&mut self) {
-        let zones: Vec<Zone> = self.claims.keys().copied().collect();
-        self.release(zones);
-    }
-}
-
 impl Search<'_> {
-    fn all(&mut self, turns: &mut Turns<'_>) {
-        let wants = turns.wants.clone();
+    fn all(&mut self, wants: &[Want], turns: &Turns<'_>) {
         if wants.is_empty() {
             return;
         }
-        if let Err(error) = self.settle(&wants, turns) {
+        if let Err(error) = self.settle(wants, turns) {
             for want in wants {
                 self.got
                     .entry(want.owner)
@@ -335,22 +195,19 @@ impl Search<'_> {
             of_zone.entry(claim.zone()).or_default().push(*claim);
         }
         let (mut mine, mut moves, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ended: Vec<Hold> = Vec::new();
         for want in wants {
             let own = of_owner.get(&want.owner).map_or(&[][..], Vec::as_slice);
-            let mut leases = own.iter().filter(|claim| claim.kind() == ClaimKind::Lease);
+            let of_kind = |kind| own.iter().filter(move |claim| claim.kind() == kind);
+            // Left by one whose turn is over: nobody has looked at the zone to the end.
+            ended.extend(of_kind(ClaimKind::Trial).map(Claim::hold));
+            let mut leases = of_kind(ClaimKind::Lease);
             let Some(lease) = leases.next() else {
                 fresh.push((*want, unfinished(own, &of_zone)));
                 continue;
             };
             // Two are left by those who do not take turns. The lowest stays.
-            let more: Vec<Hold> = leases.map(Claim::hold).collect();
-            if !more.is_empty() {
-                tracing::warn!(owner = %want.owner, claims = more.len(), "claims of more zones are ended");
-                report_left(&ops::release_many(
-                    self.inner.ct.session(),
-                    more.into_iter(),
-                ));
-            }
+            ended.extend(leases.map(Claim::hold));
             if let Some(error) = Self::misplaced(want, lease) {
                 self.fail(want, error);
             } else if lease.instance() == self.inner.instance {
@@ -359,8 +216,16 @@ impl Search<'_> {
                 moves.push((*want, *lease));
             }
         }
+        if !ended.is_empty() {
+            tracing::warn!(
+                claims = ended.len(),
+                "claims that their owners left are ended"
+            );
+            let session = self.inner.ct.session();
+            report_left(&ops::release_many(session, ended.into_iter()));
+        }
         self.renew(&mine);
-        self.take_over(&moves, turns);
+        self.take_over(moves, turns)?;
         self.find(fresh, &of_zone, turns)
     }
 
@@ -383,21 +248,27 @@ impl Search<'_> {
         let ttl = self.inner.options.ttl;
         let batch = ops::renew_many(self.inner.ct.session(), holds, ttl);
         let results = match batch {
-            Ok(batch) => batch.into_results(),
+            Ok(batch) => complete(batch, mine.len(), Operation::Renew),
             Err(error) => mine.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut results = results.into_iter();
-        for (want, claim) in mine {
-            match results.next() {
-                Some(Ok(())) => self.keep(want, claim.zone(), None, at),
-                Some(Err(error)) if !error.is_not_found() => self.fail(want, error),
-                _ => self.again.push(*want),
+        for ((want, claim), result) in mine.iter().zip(results) {
+            match result {
+                Ok(()) => self.keep(want, claim.zone(), None, at),
+                Err(error) if error.is_not_found() => self.again.push(*want),
+                Err(error) => self.fail(want, error),
             }
         }
     }
 
-    fn take_over(&mut self, moves: &[(Want, Claim)], turns: &Turns<'_>) {
+    fn take_over(&mut self, moves: Vec<(Want, Claim)>, turns: &Turns<'_>) -> Result<()> {
         let at = Instant::now();
+        let owners: Vec<OwnerKey> = moves.iter().map(|(want, _)| want.owner).collect();
+        let kept = turns.keep(&owners)?;
+        let (moves, late): (Vec<_>, Vec<_>) =
+            moves.into_iter().zip(kept).partition(|(_, kept)| *kept);
+        self.again
+            .extend(late.into_iter().map(|((want, _), _)| want));
+        let moves: Vec<(Want, Claim)> = moves.into_iter().map(|(order, _)| order).collect();
         let orders: Vec<Move> = moves
             .iter()
             .map(|(want, claim)| Move {
@@ -405,7 +276,7 @@ impl Search<'_> {
                 to: want.owner,
             })
             .collect();
-        let results = take_over(self.inner, &orders, turns);
+        let results = take_over(self.inner, &orders);
         for ((want, claim), result) in moves.iter().zip(results) {
             match result {
                 Ok(()) => self.keep(want, claim.zone(), Some(claim.instance()), at),
@@ -414,6 +285,7 @@ impl Search<'_> {
                 Err(error) => self.fail(want, error),
             }
         }
+        Ok(())
     }
 
     /// Finds zones for owners that have none.
@@ -457,12 +329,14 @@ impl Search<'_> {
                 Err(error) => self.fail(&want, error),
             }
         }
+        let mut found = Ok(());
         if !anywhere.is_empty() {
-            self.anywhere(anywhere, claimed, &named, &mut provisional, &mut placed)?;
+            found = self.anywhere(anywhere, claimed, &named, &mut provisional, &mut placed);
         }
+        // What was found before something failed is had nevertheless.
         let confirmed = self.confirm(placed, turns, &mut provisional);
         report_left(&ops::release_many(inner.ct.session(), markers.into_iter()));
-        confirmed
+        confirmed.and(found)
     }
 
     /// A zone that is asked for by its number.
@@ -484,7 +358,7 @@ impl Search<'_> {
             return Err(Error::conflict(Operation::Acquire, known));
         }
         let hold = Hold::claim(ClaimKind::Lease, zone, want.owner, inner.instance);
-        let taken = ops::take_many(
+        let taken = ops::try_many(
             inner.ct.session(),
             std::iter::once(hold),
             inner.options.grace,
@@ -612,124 +486,31 @@ impl Search<'_> {
         }
         let at = Instant::now();
         let session = self.inner.ct.session();
-        let batch = ops::renew_many(session, holds.into_iter(), self.inner.options.ttl)?;
-        let stopped = batch.stopped().cloned();
-        let mut results = batch.into_results().into_iter();
-        for (want, zone) in confirmed {
-            match results.next() {
-                Some(Ok(())) => {
+        let batch = ops::confirm_many(session, holds.into_iter(), self.inner.options.ttl)?;
+        let results = complete(batch, confirmed.len(), Operation::Claim);
+        for ((want, zone), result) in confirmed.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
                     provisional.claims.remove(&zone);
                     self.keep(&want, zone, None, at);
                 }
                 // It took longer than the grace.
-                Some(Err(error)) if error.is_not_found() => self.again.push(want),
-                Some(Err(error)) => self.fail(&want, error),
-                None => {
-                    let error = stopped.clone();
-                    let error = error.unwrap_or_else(|| Error::overrun(Operation::Renew));
-                    self.fail(&want, error);
-                }
+                Err(error) if error.is_not_found() => self.again.push(want),
+                Err(error) => self.fail(&want, error),
             }
         }
         Ok(())
     }
 }
 
-/// The marker of a takeover that broke off, where it is all that its zone is claimed by.
+/// The marker of a takeover that broke off, where nobody else claims its zone.
 fn unfinished(own: &[Claim], of_zone: &BTreeMap<Zone, Vec<Claim>>) -> Option<Claim> {
+    let alone = |marker: &Claim| {
+        let owner = marker.owner();
+        let all = of_zone.get(&marker.zone()).map_or(&[][..], Vec::as_slice);
+        all.iter().all(|claim| claim.owner() == owner)
+    };
     own.iter()
-        .find(|claim| of_zone.get(&claim.zone()).is_none_or(|all| all.len() == 1))
+        .find(|claim| claim.kind() == ClaimKind::Marker && alone(claim))
         .copied()
-}
-
-/// Zones with the owners that they were claimed for.
-type Tried = Vec<(Zone, OwnerKey)>;
-
-impl Inner {
-    /// Claims what is not claimed.
-    fn claim(
-        &self,
-        batch: &[(Zone, OwnerKey)],
-        provisional: &mut Provisional<'_>,
-    ) -> Result<Tried> {
-        let hold = |(zone, owner): &(Zone, OwnerKey)| {
-            Hold::claim(ClaimKind::Lease, *zone, *owner, self.instance)
-        };
-        let taken = ops::take_many(
-            self.ct.session(),
-            batch.iter().map(hold),
-            self.options.grace,
-        );
-        let mut tried = Vec::with_capacity(batch.len());
-        let mut problem = taken.stopped().cloned();
-        for (pair, result) in batch.iter().zip(taken.into_results()) {
-            match result {
-                Ok(()) => {
-                    provisional.claims.insert(pair.0, hold(pair));
-                    tried.push(*pair);
-                }
-                Err(error) if error.is_exists() => {}
-                Err(error) => {
-                    // It may have been taken all the same.
-                    provisional.claims.insert(pair.0, hold(pair));
-                    problem.get_or_insert(error);
-                }
-            }
-        }
-        // What was got before the table was full, say, is enough for some.
-        match problem {
-            Some(error) if tried.is_empty() => Err(error),
-            _ => Ok(tried),
-        }
-    }
-
-    /// Tells apart the claimed zones that nobody else is in from the others.
-    fn verify(
-        &self,
-        tried: Tried,
-        map: &mut Option<ZoneMap>,
-        flush: bool,
-    ) -> Result<(Tried, Tried)> {
-        let all = if tried.len() > ONE_BY_ONE {
-            Some(&*map.insert(self.scan()?))
-        } else {
-            None
-        };
-        let (mut clean, mut dirty) = (Vec::new(), Vec::new());
-        for (zone, owner) in tried {
-            let own = Hold::claim(ClaimKind::Lease, zone, owner, self.instance);
-            let mut found = match all {
-                Some(map) => map.zone(zone),
-                None => self.look(zone)?,
-            };
-            found.claims.retain(|claim| claim.hold() != own);
-            let mut occupied = found.is_occupied();
-            if occupied && flush && found.claims.is_empty() {
-                occupied = self.flush_zone(zone)?.left || self.look(zone)?.is_occupied();
-            }
-            let mut memory = self.memory();
-            if occupied {
-                memory.saw_traffic(zone);
-            } else {
-                memory.saw_none(zone);
-            }
-            if occupied || !found.claims.is_empty() {
-                dirty.push((zone, owner));
-            } else {
-                clean.push((zone, owner));
-            }
-        }
-        Ok((clean, dirty))
-    }
-
-    /// Why there is no zone left, by a scan.
-    fn exhausted(&self) -> Result<Exhausted> {
-        let map = self.scan()?;
-        let (first, last) = (*self.options.range.start(), *self.options.range.end());
-        let mut exhausted = Exhausted::of(first, last);
-        for zone in first.get()..=last.get() {
-            exhausted.add(&map.zone(Zone::new(zone)));
-        }
-        Ok(exhausted)
-    }
 }

@@ -9,6 +9,8 @@ mod map;
 mod memory;
 mod options;
 mod takeover;
+mod trial;
+mod turns;
 
 pub use allocator::ZoneAllocator;
 pub use keeper::{Keeper, LeaseEvent};

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::acquire::{Patience, Turns};
 use super::allocator::Inner;
 use super::lease::{Held, Lease};
+use super::turns::{Patience, Turns, complete};
 use crate::error::{Error, Operation, Result};
 use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, ZoneUse};
 use crate::ops;
@@ -21,7 +21,7 @@ pub(super) struct Move {
 }
 
 /// Replaces claims, for owners whose turn it is. `is_not_found` for one that is not there any more.
-pub(super) fn take_over(inner: &Inner, moves: &[Move], _: &Turns<'_>) -> Vec<Result<()>> {
+pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
     let token = Instance::random();
     let marker = |order: &Move| {
         Hold::claim(
@@ -103,15 +103,6 @@ fn take(inner: &Inner, holds: impl ExactSizeIterator<Item = Hold>) -> Vec<Result
     complete(batch, count, Operation::Claim)
 }
 
-/// With a result for those that a batch did not come to.
-fn complete(batch: ops::Batch, count: usize, operation: Operation) -> Vec<Result<()>> {
-    let stopped = batch.stopped().cloned();
-    let mut results = batch.into_results();
-    let rest = stopped.unwrap_or_else(|| Error::overrun(operation));
-    results.resize_with(count, || Err(rest.clone()));
-    results
-}
-
 /// A marker is there already: one that a former self left, which goes, since the turn is ours; or one
 /// of a rename, which is waited for.
 fn replace_marker(inner: &Inner, order: &Move, marker: Hold) -> Result<()> {
@@ -161,14 +152,17 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
     if old.owner() == owner {
         return Ok(lease);
     }
-    let mut both = [old.owner(), owner];
-    // In the same order everywhere.
-    both.sort();
+    let both = [old.owner(), owner];
     let mut patience = Patience::new(inner.options.patience);
     let turns = loop {
-        match Turns::of(inner, &both) {
-            Err(error) if error.is_exists() => patience.wait()?,
-            done => break done?,
+        let (turns, results) = Turns::take(inner, both.to_vec());
+        match results.into_iter().collect::<Result<()>>() {
+            Ok(()) => break turns,
+            Err(error) if error.is_exists() => {
+                drop(turns);
+                patience.wait()?;
+            }
+            Err(error) => return Err(error),
         }
     };
     let claims = inner.claims()?;
@@ -189,19 +183,20 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
         from: *from,
         to: owner,
     };
+    if turns.keep(&both)?.contains(&false) {
+        return Err(Error::deadline(Operation::Rename, inner.options.grace));
+    }
     // From here on the keeper has no claim to put back.
     let turn = old.turn();
     old.end();
     let at = Instant::now();
-    take_over(inner, &[order], &turns)
-        .remove(0)
-        .map_err(|error| {
-            if error.is_not_found() {
-                Error::lost(Operation::Rename, old.zone(), None)
-            } else {
-                error
-            }
-        })?;
+    take_over(inner, &[order]).remove(0).map_err(|error| {
+        if error.is_not_found() {
+            Error::lost(Operation::Rename, old.zone(), None)
+        } else {
+            error
+        }
+    })?;
     drop(turn);
     let held = Arc::new(Held::new(inner, old.zone(), owner, at));
     inner.memory().keep(&held);

@@ -233,3 +233,42 @@ fn what_a_takeover_left_is_found_again() {
     assert_flows(&guests, [&guest]);
     let _: Zone = found.release().unwrap().zone;
 }
+
+/// A process that was killed before it had looked at what is in the zone.
+#[test]
+fn a_claim_that_was_left_on_trial_is_no_lease() {
+    let ct = open();
+    let number = ctnetlink::Protocol::new(253);
+    let owner = std::net::Ipv6Addr::from(OwnerKey::named("a").unwrap().to_bytes());
+    let tuple = |src: std::net::Ipv6Addr, dst: &str| {
+        ctnetlink::Tuple::other(number, src.into(), dst.parse().unwrap()).unwrap()
+    };
+    let trial =
+        ctnetlink::Entry::with_tuple(tuple("100::6374:6e6c:7a6f:6e65".parse().unwrap(), "100::1"))
+            .reply(tuple(owner, "100::7"))
+            .zone(zone(10))
+            .status(ctnetlink::Status::SEEN_REPLY | ctnetlink::Status::CONFIRMED)
+            .timeout(Duration::from_secs(300))
+            .build()
+            .unwrap();
+    ct.create(&trial).unwrap();
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    let zones = lowest(10..=20).open(&ct).unwrap();
+    assert_eq!(
+        zones.who(zone(10)).unwrap().claims[0].kind(),
+        ctnetlink::ClaimKind::Trial
+    );
+    // To others it is taken.
+    let rival = lowest(10..=10).open(&ct).unwrap();
+    let counts = *rival.acquire("rival").unwrap_err().exhausted().unwrap();
+    assert_eq!(counts.leased, 1);
+    let lease = zones.acquire("a").unwrap();
+    assert_eq!(lease.zone(), zone(11));
+    assert_eq!(claimed(&ct), (vec![11], 1));
+    let status = listed(&ct, &Filter::new().zone(zone(11)))[0]
+        .status()
+        .unwrap();
+    assert!(status.contains(ctnetlink::Status::ASSURED), "{status}");
+    assert!(ct.get(&guest).is_ok());
+}
