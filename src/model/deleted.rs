@@ -9,14 +9,16 @@ use crate::error::Error;
 /// Whether a walk of the table saw all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Completeness {
-    /// The kernel went through the table in one go, in which it cannot lose its place unless
-    /// somebody resizes the hash table in that very moment. So it is where little is found.
+    /// The kernel went through the table in one go, and the hash table had the same size before and
+    /// after. So it is where little is found.
     Complete,
-    /// The kernel paused, or may have, because there was more to say than goes into one piece.
-    /// Nobody told of a loss, but the kernel does not notice all of them: when the hash table is
-    /// resized in a pause, it goes on at another place.
+    /// The kernel paused, or may have, because there was more to say than goes into one piece; or
+    /// the size of the hash table cannot be seen (`net.netfilter.nf_conntrack_buckets`). Nobody
+    /// noticed a loss, but where the hash table is resized meanwhile, to and fro, the kernel goes on
+    /// at another place and does not say so.
     Unknown,
-    /// The kernel or the socket told of a loss, or the walk broke off.
+    /// The kernel or the socket told of a loss, something could not be decoded, the hash table was
+    /// resized meanwhile, or the walk broke off.
     Interrupted,
 }
 

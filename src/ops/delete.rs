@@ -232,16 +232,12 @@ impl Deletion<'_> {
         let mut before = std::mem::take(&mut self.undone);
         let most = self.options.max_deletes.filter(|_| !self.options.dry_run);
         let (mut met, mut matched) = (0, 0);
-        let mut damaged = false;
         let mut portion: Vec<Entry> = Vec::new();
         for entry in entries.by_ref() {
             let entry = match entry {
                 Ok(entry) => entry,
                 // Passed over, and the walk is no longer whole.
-                Err(error) if error.is_malformed() => {
-                    damaged = true;
-                    continue;
-                }
+                Err(error) if error.is_malformed() => continue,
                 Err(error) => {
                     self.broke_off(error, matched)?;
                     break;
@@ -277,10 +273,7 @@ impl Deletion<'_> {
                 }
             }
         }
-        self.deleted.complete = match entries.completeness() {
-            _ if damaged => Completeness::Interrupted,
-            completeness => completeness,
-        };
+        self.deleted.complete = entries.completeness();
         drop(entries);
         self.deleted.matched = self.deleted.matched.map(|before| before + matched);
         if self.deleted.stopped.is_none() {

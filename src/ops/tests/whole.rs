@@ -1,0 +1,78 @@
+//! What a walk may claim to have seen, and what is concluded of it.
+
+use std::ops::ControlFlow;
+
+use super::fake::{Fake, Quirk};
+use super::*;
+use crate::filter::Filter;
+use crate::model::{Completeness, DeleteOptions};
+use crate::ops::{Visited, delete_matching, list, visit};
+
+fn table(of: u16) -> Fake {
+    let entries: Vec<_> = (1..=of).map(|n| udp_in(n, 5)).collect();
+    Fake::new(Quirk::Nothing, KernelSupport::unproven(), &entries)
+}
+
+fn five() -> Filter {
+    Filter::new().zone(Zone::new(5))
+}
+
+fn visit_all(fake: &Fake) -> Visited<()> {
+    visit(fake.session(), &five(), |_| ControlFlow::Continue(())).unwrap()
+}
+
+/// In the list, the visit and the walk of a deletion that find so many entries.
+#[track_caller]
+fn check_walks(of: u16, before: Option<u32>, after: Option<u32>, want: Completeness) {
+    let begin = || {
+        BUCKETS.set(before);
+        table(of).then(move |_| BUCKETS.set(after))
+    };
+    let fake = begin();
+    let mut entries = list(fake.session(), &five()).unwrap();
+    assert_eq!(entries.by_ref().count(), usize::from(of));
+    assert_eq!(entries.completeness(), want);
+    // The end of the list is what counts.
+    BUCKETS.set(Some(1));
+    assert_eq!(entries.completeness(), want);
+    let interrupted = want == Completeness::Interrupted;
+    assert_eq!(entries.is_incomplete(), interrupted);
+
+    let visited = visit_all(&begin());
+    assert_eq!(visited.completeness, want);
+    assert_eq!(visited.incomplete, interrupted);
+    assert_eq!(visited.same_size, before.is_some() && before == after);
+
+    let fake = begin();
+    let deleted = delete_matching(fake.session(), &five(), &DeleteOptions::new()).unwrap();
+    assert_eq!(deleted.complete, want);
+    assert_eq!(deleted.is_clean(), !interrupted);
+}
+
+#[test]
+fn a_walk_during_which_the_hash_table_was_resized_is_not_whole() {
+    for (of, undisturbed) in [(5, Completeness::Complete), (60, Completeness::Unknown)] {
+        check_walks(of, Some(8192), Some(8192), undisturbed);
+        check_walks(of, Some(8192), Some(16_384), Completeness::Interrupted);
+        check_walks(of, Some(8192), None, Completeness::Unknown);
+        check_walks(of, None, Some(8192), Completeness::Unknown);
+        check_walks(of, None, None, Completeness::Unknown);
+    }
+}
+
+#[test]
+fn a_walk_that_passed_over_a_damaged_entry_is_not_whole() {
+    let fake = table(3);
+    fake.table().damaged = Some(attr(99, &[0; 4]));
+    let mut entries = list(fake.session(), &five()).unwrap();
+    assert!(!entries.is_incomplete());
+    assert!(entries.next().unwrap().unwrap_err().is_malformed());
+    assert!(entries.is_incomplete());
+    assert_eq!(rest(&mut entries), [1, 2, 3]);
+    assert_eq!(entries.completeness(), Completeness::Interrupted);
+    drop(entries);
+    let visited = visit_all(&fake);
+    assert_eq!((visited.matched, visited.malformed), (3, 1));
+    assert!(visited.incomplete);
+    assert_eq!(visited.completeness, Completeness::Interrupted);
+}
