@@ -279,20 +279,34 @@ impl Deletion<'_> {
         if self.deleted.stopped.is_none() {
             self.delete(&mut portion);
         }
-        self.miss(before);
-        Ok(met)
+        Ok(met + self.miss(before))
     }
 
-    /// What was not deleted in the looks before and was not met in this one: it is gone, unless the
-    /// look was not whole.
-    fn miss(&mut self, before: HashMap<Key, Undone>) {
-        if self.deleted.complete == Completeness::Interrupted {
-            self.undone.extend(before);
-            return;
-        }
-        self.deleted.already_gone += before.len() as u64;
-        for undone in before.into_values() {
-            self.take_back(undone);
+    /// What was not deleted in the looks before and was not met in this one: it is gone, if the look
+    /// was whole. Else each is asked for. Gives how many are still there.
+    fn miss(&mut self, before: HashMap<Key, Undone>) -> u64 {
+        let whole = self.deleted.complete == Completeness::Complete;
+        let mut answers = true;
+        let mut left = 0;
+        for (key, undone) in before {
+            let gone = whole
+                || answers
+                    && match single::get(self.session, &key) {
+                        Ok(entry) => !self.filter.matches(&entry) || self.spares(&entry),
+                        Err(error) if error.is_not_found() => true,
+                        Err(error) => {
+                            answers = error.is_hidden();
+                            false
+                        }
+                    };
+            if gone {
+                self.deleted.already_gone += 1;
+                self.take_back(undone);
+            } else {
+                left += 1;
+        left
+                self.undone.insert(key, undone);
+            }
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use super::deleting::support;
 use super::fake::{Fake, Quirk};
 use super::*;
 use crate::filter::Filter;
-use crate::model::{Completeness, DeleteOptions};
+use crate::model::{Completeness, DeleteOptions, FilterShape, Verdict};
 use crate::ops::{Visited, delete_matching, list, visit};
 
 fn table(of: u16) -> Fake {
@@ -75,4 +76,23 @@ fn a_walk_that_passed_over_a_damaged_entry_is_not_whole() {
     assert_eq!((visited.matched, visited.malformed), (3, 1));
     assert!(visited.incomplete);
     assert_eq!(visited.completeness, Completeness::Interrupted);
+}
+
+/// A look in several pieces may miss an entry that is there.
+#[test]
+fn what_could_not_be_deleted_is_not_gone_because_a_look_missed_it() {
+    for (ends, [gone, busy]) in [(false, [0, 1]), (true, [1, 0])] {
+        let entries: Vec<_> = (0..120).map(|n| udp_in(n, 5)).collect();
+        let right = support(&[five()], Verdict::Right, Verdict::Unproven);
+        // Each list leaves out every other one: what is in the fourth place is in the first list and
+        // not in the second.
+        let fake = Fake::new(Quirk::Omits(FilterShape::ZONE), right, &entries);
+        fake.table().rows[3].refused = Some(Nix::EBUSY);
+        fake.table().rows[3].ends = ends;
+        let options = DeleteOptions::new().verify(1);
+        let deleted = delete_matching(fake.session(), &five(), &options).unwrap();
+        assert_eq!(deleted.complete, Completeness::Unknown);
+        assert_eq!([deleted.already_gone, deleted.busy], [gone, busy]);
+        assert!(deleted.left && !deleted.is_clean());
+    }
 }
