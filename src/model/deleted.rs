@@ -76,7 +76,7 @@ impl DeleteOptions {
     }
 
     /// Leave entries alone that are in one of these zones in either direction, whatever else they
-    /// match. A filter for one of them is refused.
+    /// match. A filter for one of them, in either direction, is refused.
     pub fn protect(mut self, zones: impl IntoIterator<Item = Zone>) -> Self {
         self.protect.extend(zones);
         self

@@ -60,16 +60,13 @@ fn run(
             "at least one condition; flush_all removes everything",
         ));
     }
-    match filter.zone_condition() {
-        Some(zone) if options.protect.contains(&zone) => {
-            return Err(Error::invalid(
-                "filter",
-                zone.to_string(),
-                "the zone is protected",
-                "a filter for another zone",
-            ));
-        }
-        _ => {}
+    if let Some(zone) = filter.zones().find(|zone| options.protect.contains(zone)) {
+        return Err(Error::invalid(
+            "filter",
+            zone.to_string(),
+            "the zone is protected",
+            "a filter for another zone",
+        ));
     }
     let mut deletion = Deletion {
         session,
@@ -304,10 +301,10 @@ impl Deletion<'_> {
                 self.take_back(undone);
             } else {
                 left += 1;
-        left
                 self.undone.insert(key, undone);
             }
         }
+        left
     }
 
     /// More than are allowed match: refused, or, where a later look found them, stopped.

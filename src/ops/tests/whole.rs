@@ -96,3 +96,20 @@ fn what_could_not_be_deleted_is_not_gone_because_a_look_missed_it() {
         assert!(deleted.left && !deleted.is_clean());
     }
 }
+
+#[test]
+fn zones_of_one_direction_are_protected_as_well() {
+    let fake = table(3);
+    let options = DeleteOptions::new().protect([Zone::new(5)]);
+    for text in [
+        "zone=5",
+        "orig-zone=5",
+        "reply-zone=5 orig-zone=0",
+        "reply-zone=5 mark=1",
+    ] {
+        let filter: Filter = text.parse().unwrap();
+        let error = delete_matching(fake.session(), &filter, &options).unwrap_err();
+        assert!(error.is_invalid_input(), "{text}: {error}");
+    }
+    assert_eq!(fake.kernel.opened(), 0);
+}
