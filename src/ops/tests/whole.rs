@@ -113,3 +113,13 @@ fn zones_of_one_direction_are_protected_as_well() {
     }
     assert_eq!(fake.kernel.opened(), 0);
 }
+
+#[test]
+fn a_verdict_is_written_as_a_line() {
+    let filter: Filter = "family=ipv6 orig-src=2001:db8::1".parse().unwrap();
+    let support = support(&[filter], Verdict::Inverted, Verdict::Right);
+    let text = support.to_string();
+    let line =
+        "ipv6 family+orig_src: list inverted on this kernel, done in user space; flush right";
+    assert_eq!(text.lines().next(), Some(line), "{text}");
+}
