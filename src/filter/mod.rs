@@ -352,7 +352,8 @@ impl Filter {
         self
     }
 
-    /// TCP in this state. The states of SCTP and DCCP, which have the same names, do not meet it.
+    /// TCP in this state. The states of SCTP and DCCP, which have the same names, do not meet it; nor
+    /// do offloaded flows, of which the kernel says no state.
     #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
     #[must_use]
     pub fn tcp_state(mut self, state: TcpState) -> Self {
@@ -396,7 +397,6 @@ impl Filter {
     pub(crate) fn zone_condition(&self) -> Option<Zone> {
         self.zone
     }
-}
 
     /// The zones that every match is in, in some direction: refused where they are protected.
     pub(crate) fn zones(&self) -> impl Iterator<Item = Zone> {
@@ -409,6 +409,7 @@ impl Filter {
 /// What stands after `0x` or `0X`.
 fn hexadecimal(text: &str) -> Option<&str> {
     text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))
+}
 
 /// A number in text: digits, or hexadecimal ones after `0x`, without a sign.
 fn number<N: TryFrom<u64>>(text: &str) -> Option<N> {

@@ -124,9 +124,12 @@ pub struct Deleted {
     /// also those that did not match any more, and those whose tuple another entry had taken, which
     /// was left alone. And those of which it was not heard whether they were deleted, if a later
     /// look did not find them.
+    ///
+    /// While the hash table is resized the kernel may not find an entry that is there: only another
+    /// look ([`DeleteOptions::verify`]) confirms it.
     pub already_gone: u64,
-    /// How many the kernel would not delete: offloaded flows, on kernels that refuse it. Where the
-    /// kernel did it in one request, it passed over them in silence; a later look finds them.
+    /// How many the kernel would not delete: offloaded flows, on kernels before 5.10. Where such a one
+    /// did it in one request, it passed over them in silence; a later look finds them.
     pub busy: u64,
     /// The rest, by reason; also those of which it is not known whether they were deleted
     /// ([`is_outcome_unknown`](Error::is_outcome_unknown)).
@@ -169,8 +172,8 @@ impl Deleted {
     /// Whether all that matched is gone, as far as can be known. A dry run that found something is
     /// not clean.
     ///
-    /// Of offloaded flows that the kernel passed over in a flush by one request it knows nothing:
-    /// [`DeleteOptions::verify`] looks for them.
+    /// Of offloaded flows that a kernel before 5.10 passed over in a flush of a mark or a family by one
+    /// request it knows nothing: [`DeleteOptions::verify`] looks for them.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let all = self.deleted.map(|deleted| deleted + self.already_gone);
