@@ -39,6 +39,8 @@ pub(crate) fn flush_zone(
     for place in claim_places(zone) {
         match single::get(session, &place) {
             Ok(_) => claimed = true,
+            // Behind the one that was found there may be a claim.
+            Err(error) if error.hides() => claimed = true,
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }

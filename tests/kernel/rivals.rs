@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ctnetlink::{
     Conntrack, DeleteOptions, Entry, EntryBuilder, EntryZone, Filter, Helper, Key, NewEntry,
-    NewExpectation, Tuple, Update, Zone,
+    NewExpectation, Tuple, Update, Zone, ZoneAllocator,
 };
 
 use crate::deleting::net;
@@ -208,4 +208,22 @@ fn the_expectations_of_a_hidden_master_are_found() {
         }
         ct.flush_all().unwrap();
     }
+}
+
+#[test]
+fn a_hidden_claim_survives_a_flush_of_its_zone() {
+    let ct = open();
+    let zones = ZoneAllocator::builder().range(5..=5).open(&ct).unwrap();
+    let lease = zones.acquire("tap").unwrap();
+    let claim = listed(&ct, &Filter::new().zone(FIVE)).remove(0);
+    let address = |text: &str| text.parse().unwrap();
+    let (from, to) = (address("2001:db8::1"), address("2001:db8::2"));
+    let orig = Tuple::other(claim.orig().protocol(), from, to).unwrap();
+    let rival = entry(orig, *claim.orig(), EntryZone::Reply(FIVE), 2);
+    ct.create(&rival.build().unwrap()).unwrap();
+    assert!(ct.flush_zone(FIVE).unwrap().is_clean());
+    let left = listed(&ct, &Filter::new().zone(FIVE));
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id(), claim.id());
+    let _ = lease.release().unwrap();
 }
