@@ -8,7 +8,7 @@ use super::trace::Conversation;
 use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
-use crate::model::{Completeness, Entry, Key};
+use crate::model::{Completeness, Entry, EntryZone, Tuple};
 use crate::wire::{self, EntryRef, Request};
 
 /// Starts a walk of the table for the entries of a filter.
@@ -56,7 +56,7 @@ pub struct Entries {
     /// The filter has no condition.
     everything: bool,
     /// What was given out, where nothing may be given out twice.
-    seen: Option<HashSet<Key>>,
+    seen: Option<HashSet<(Tuple, EntryZone, Option<u32>)>>,
     around: Around,
     /// An entry was passed over because it could not be decoded.
     damaged: bool,
@@ -176,7 +176,7 @@ impl Iterator for Entries {
             match decoded {
                 Ok(Some(entry)) => {
                     if let Some(seen) = &mut self.seen {
-                        if !seen.insert(Key::from(&entry)) {
+                        if !seen.insert((*entry.orig(), entry.zone(), entry.id())) {
                             continue;
                         }
                     }
