@@ -529,8 +529,7 @@ impl Conntrack {
     }
 
     /// Deletes the entries of a zone, of both families, in whichever direction it holds. Zone 0 are
-    /// the entries that are in no other zone. Where the kernel does it in one request it passes over
-    /// offloaded flows in silence: [`DeleteOptions::verify`] finds them.
+    /// the entries that are in no other zone.
     ///
     /// The claim of a leased zone ([`ZoneAllocator`](crate::ZoneAllocator)) stays: such a zone is
     /// walked, and never without its claim. [`Conntrack::delete_matching`] deletes claims like any
@@ -543,8 +542,8 @@ impl Conntrack {
         ops::flush_zone(&self.session, zone, &DeleteOptions::new())
     }
 
-    /// Deletes the entries of a family, in every zone. Of offloaded flows the same is true as of
-    /// [`Conntrack::flush_zone`].
+    /// Deletes the entries of a family, in every zone. Kernels before 5.10 that do it in one request
+    /// pass over offloaded flows in silence: [`DeleteOptions::verify`] finds them.
     ///
     /// # Errors
     /// As [`Conntrack::delete_matching`].

@@ -137,7 +137,13 @@ enum Repr {
     Mismatch {
         operation: Operation,
         detail: &'static str,
+        /// The one that is meant may be there behind it.
+        hides: bool,
     },
+    #[error(
+        "{operation}: entries with a zone of one direction have both of its tuples; whether it is there cannot be told"
+    )]
+    Hidden { operation: Operation },
 }
 
 struct Holder<'a>(Option<&'a Claim>);
@@ -283,7 +289,25 @@ impl Error {
     }
 
     pub(crate) fn mismatch(operation: Operation, detail: &'static str) -> Self {
-        Self::new(Repr::Mismatch { operation, detail })
+        Self::new(Repr::Mismatch {
+            operation,
+            detail,
+            hides: false,
+        })
+    }
+
+    /// Another entry was found, behind which the one that is meant may be.
+    pub(crate) fn may_be_hidden(operation: Operation, detail: &'static str) -> Self {
+        Self::new(Repr::Mismatch {
+            operation,
+            detail,
+            hides: true,
+        })
+    }
+
+    /// Others were found by both of its tuples.
+    pub(crate) fn hidden(operation: Operation) -> Self {
+        Self::new(Repr::Hidden { operation })
     }
 
     /// The same refusal by the kernel, explained with the table's fill if the table is the reason.
@@ -361,6 +385,7 @@ impl Error {
             | Repr::Lost { operation, .. }
             | Repr::Conflict { operation, .. }
             | Repr::ScanIncomplete { operation, .. }
+            | Repr::Hidden { operation }
             | Repr::Mismatch { operation, .. } => Some(*operation),
         }
     }
@@ -419,6 +444,16 @@ impl Error {
             || matches!(&*self.0, Repr::Kernel { .. }) && self.has(&[nix::errno::Errno::ENOENT])
     }
 
+    /// It was looked up by one tuple, and the other may find it.
+    pub(crate) fn hides(&self) -> bool {
+        matches!(&*self.0, Repr::Mismatch { hides: true, .. })
+    }
+
+    /// Neither tuple tells whether it is there.
+    pub(crate) fn is_hidden(&self) -> bool {
+        matches!(&*self.0, Repr::Hidden { .. })
+    }
+
     /// An entry with one of the two tuples exists in that zone already, or a time-out policy of that
     /// name (`EEXIST`).
     #[must_use]
@@ -455,10 +490,12 @@ impl Error {
         )
     }
 
-    /// The kernel lacks what was asked for (`EOPNOTSUPP`, `EPROTONOSUPPORT`, or found by asking).
+    /// The kernel lacks what was asked for (`EOPNOTSUPP`, `EPROTONOSUPPORT`, or found by asking). Also
+    /// that it finds entries with a zone of one direction by both tuples of the one that is meant,
+    /// which then cannot be reached.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
-        matches!(&*self.0, Repr::Unsupported { .. })
+        matches!(&*self.0, Repr::Unsupported { .. } | Repr::Hidden { .. })
             || self.has(&[
                 nix::errno::Errno::EOPNOTSUPP,
                 nix::errno::Errno::EPROTONOSUPPORT,

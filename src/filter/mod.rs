@@ -352,7 +352,8 @@ impl Filter {
         self
     }
 
-    /// TCP in this state. The states of SCTP and DCCP, which have the same names, do not meet it.
+    /// TCP in this state. The states of SCTP and DCCP, which have the same names, do not meet it; nor
+    /// do offloaded flows, of which the kernel says no state.
     #[doc(alias = "CTA_PROTOINFO_TCP_STATE")]
     #[must_use]
     pub fn tcp_state(mut self, state: TcpState) -> Self {
@@ -392,15 +393,27 @@ impl Filter {
         self
     }
 
-    /// The zone that is asked for: refused where it is protected, and told in traces.
+    /// The zone that is asked for, as it is told in traces.
     pub(crate) fn zone_condition(&self) -> Option<Zone> {
         self.zone
     }
+
+    /// The zones that every match is in, in some direction: refused where they are protected.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = Zone> {
+        [self.zone, self.zone_in.orig, self.zone_in.reply]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// What stands after `0x` or `0X`.
+fn hexadecimal(text: &str) -> Option<&str> {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))
 }
 
 /// A number in text: digits, or hexadecimal ones after `0x`, without a sign.
 fn number<N: TryFrom<u64>>(text: &str) -> Option<N> {
-    let (digits, radix) = match text.strip_prefix("0x") {
+    let (digits, radix) = match hexadecimal(text) {
         Some(digits) => (digits, 16),
         None => (text, 10),
     };

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::{Filter, number};
+use super::{Filter, hexadecimal, number};
 use crate::error::{Error, Result};
-use crate::model::{EscapedWord, Helper, Labels, Status, unescape};
+use crate::model::{EscapedWord, Helper, Labels, Protocol, Status, unescape};
 
 /// The words, in the order in which they are printed: the condition that each sets, how its value is
 /// read, and how it is written.
@@ -53,7 +53,7 @@ words! {
     "mark" => mark: str::parse, plain;
     "status" => status: read_status, |bits: &_, f| write_status(*bits, f);
     "labels" => labels: read_labels, write_labels;
-    "protocol" => protocol: str::parse, plain;
+    "protocol" => protocol: read_protocol, plain;
     "orig-src" => orig.src: prefix, plain;
     "orig-dst" => orig.dst: prefix, plain;
     "orig-src-port" => orig.src_port: str::parse, plain;
@@ -214,6 +214,10 @@ pub(super) fn prefix(text: &str) -> Result<IpNet> {
         })
 }
 
+fn read_protocol(text: &str) -> Result<Protocol> {
+    number(text).map_or_else(|| text.parse(), |number| Ok(Protocol::new(number)))
+}
+
 /// Bits of either kind, with those that are to be off behind a `!`, as a value and its mask.
 fn read_bits<T>(
     text: &str,
@@ -250,7 +254,7 @@ where
 
 fn read_status(text: &str) -> Result<(Status, Status)> {
     let expected = "bits such as ASSURED,!DYING, or `any`";
-    read_bits(text, expected, |name| match name.strip_prefix("0x") {
+    read_bits(text, expected, |name| match hexadecimal(name) {
         Some(_) => number(name).map(Status::from_bits_retain),
         None => Status::from_name(name),
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::tuple::Addresses;
-use super::{Direction, Entry, EntryZone, Key, Layer4, NewEntry, Protocol, Status, Tuple, Zone};
+use super::{Entry, EntryZone, Key, Layer4, NewEntry, Protocol, Status, Tuple, Zone};
 use crate::error::{Error, Result};
 
 /// For experiments (RFC 3692), and without ports.
@@ -404,12 +404,7 @@ impl Hold {
 
     /// This very hold.
     pub(crate) fn own(&self) -> Key {
-        Key {
-            direction: Direction::Reply,
-            tuple: self.reply,
-            zone: EntryZone::Both(self.zone),
-            id: None,
-        }
+        Key::reply(self.reply).zone(self.zone)
     }
 }
 

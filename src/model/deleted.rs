@@ -9,14 +9,16 @@ use crate::error::Error;
 /// Whether a walk of the table saw all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Completeness {
-    /// The kernel went through the table in one go, in which it cannot lose its place unless
-    /// somebody resizes the hash table in that very moment. So it is where little is found.
+    /// The kernel went through the table in one go, and the hash table had the same size before and
+    /// after. So it is where little is found.
     Complete,
-    /// The kernel paused, or may have, because there was more to say than goes into one piece.
-    /// Nobody told of a loss, but the kernel does not notice all of them: when the hash table is
-    /// resized in a pause, it goes on at another place.
+    /// The kernel paused, or may have, because there was more to say than goes into one piece; or
+    /// the size of the hash table cannot be seen (`net.netfilter.nf_conntrack_buckets`). Nobody
+    /// noticed a loss, but where the hash table is resized meanwhile, to and fro, the kernel goes on
+    /// at another place and does not say so.
     Unknown,
-    /// The kernel or the socket told of a loss, or the walk broke off.
+    /// The kernel or the socket told of a loss, something could not be decoded, the hash table was
+    /// resized meanwhile, or the walk broke off.
     Interrupted,
 }
 
@@ -74,7 +76,7 @@ impl DeleteOptions {
     }
 
     /// Leave entries alone that are in one of these zones in either direction, whatever else they
-    /// match. A filter for one of them is refused.
+    /// match. A filter for one of them, in either direction, is refused.
     pub fn protect(mut self, zones: impl IntoIterator<Item = Zone>) -> Self {
         self.protect.extend(zones);
         self
@@ -122,9 +124,12 @@ pub struct Deleted {
     /// also those that did not match any more, and those whose tuple another entry had taken, which
     /// was left alone. And those of which it was not heard whether they were deleted, if a later
     /// look did not find them.
+    ///
+    /// While the hash table is resized the kernel may not find an entry that is there: only another
+    /// look ([`DeleteOptions::verify`]) confirms it.
     pub already_gone: u64,
-    /// How many the kernel would not delete: offloaded flows, on kernels that refuse it. Where the
-    /// kernel did it in one request, it passed over them in silence; a later look finds them.
+    /// How many the kernel would not delete: offloaded flows, on kernels before 5.10. Where such a one
+    /// did it in one request, it passed over them in silence; a later look finds them.
     pub busy: u64,
     /// The rest, by reason; also those of which it is not known whether they were deleted
     /// ([`is_outcome_unknown`](Error::is_outcome_unknown)).
@@ -167,8 +172,8 @@ impl Deleted {
     /// Whether all that matched is gone, as far as can be known. A dry run that found something is
     /// not clean.
     ///
-    /// Of offloaded flows that the kernel passed over in a flush by one request it knows nothing:
-    /// [`DeleteOptions::verify`] looks for them.
+    /// Of offloaded flows that a kernel before 5.10 passed over in a flush of a mark or a family by one
+    /// request it knows nothing: [`DeleteOptions::verify`] looks for them.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let all = self.deleted.map(|deleted| deleted + self.already_gone);

@@ -306,7 +306,7 @@ impl Hash for KernelSupport {
 }
 
 /// One line for each trial and each feature, for people, after all trials were made:
-/// `ipv6 family+orig_src: list inverted, done in user space; flush right`.
+/// `ipv6 family+orig_src: list inverted on this kernel, done in user space; flush right`.
 impl fmt::Display for KernelSupport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.why_not {

@@ -1,5 +1,8 @@
 //! Which entry is meant.
 
+use std::hash::{Hash, Hasher};
+
+use super::nat::Nat;
 use super::{Entry, EntryZone, NewEntry, Tuple};
 
 /// A direction of a flow.
@@ -21,6 +24,11 @@ pub enum Direction {
 /// tell entries apart: one that is made right after the old one's end mostly has the same id
 /// ([`Entry::id`]), and is then taken for it. The key of a reported entry has its id.
 ///
+/// Where entries have a zone in one direction alone, the kernel may find another entry by the tuple,
+/// whose answers have it in that zone, and the one that is meant is hidden behind that one. The key
+/// of an entry also knows its other tuple, by which it is then found; that is no part of what is
+/// compared when keys are. A key of one tuple says `is_not_found` of such an entry.
+///
 /// ```
 /// use ctnetlink::{Icmp, Key, Tuple, Zone};
 ///
@@ -28,12 +36,51 @@ pub enum Direction {
 /// let key = Key::orig(ping).zone(Zone::new(5));
 /// assert_eq!(key.id(), None);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key {
     pub(crate) direction: Direction,
     pub(crate) tuple: Tuple,
     pub(crate) zone: EntryZone,
     pub(crate) id: Option<u32>,
+    /// The tuple of the other direction, where known.
+    pub(crate) other: Option<Tuple>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+/// Why a found entry is not the one that is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// It has the tuple in its other direction and is in the same zone: two such entries cannot be
+    /// there at a time (`nf_conntrack_hash_check_insert`).
+    Direction,
+    /// The same in another zone. The kernel compares the zone of the direction in which it finds the
+    /// tuple (`nf_ct_key_equal`), so the one that is meant may be there behind it.
+    Hides,
+    Zone,
+    Newer,
+}
+
+impl Mismatch {
+    pub(crate) const fn detail(self) -> &'static str {
+        match self {
+            Self::Direction | Self::Hides => "the tuple is its tuple of the other direction",
+            Self::Zone => "its zone differs",
+            Self::Newer => "the tuple has been taken by a newer entry",
+        }
+    }
 }
 
 impl Key {
@@ -45,6 +92,7 @@ impl Key {
             tuple,
             zone: EntryZone::default(),
             id: None,
+            other: None,
         }
     }
 
@@ -96,18 +144,39 @@ impl Key {
         self.id
     }
 
+    fn identity(&self) -> impl Eq + Hash + '_ {
+        (self.direction, &self.tuple, self.zone, self.id)
+    }
+
+    /// The same entry by its tuple of the other direction.
+    pub(crate) fn turned(&self) -> Option<Self> {
+        Some(Self {
+            direction: match self.direction {
+                Direction::Original => Direction::Reply,
+                Direction::Reply => Direction::Original,
+            },
+            tuple: self.other?,
+            other: Some(self.tuple),
+            ..*self
+        })
+    }
+
     /// Why a found entry is not the one that is meant.
-    pub(crate) fn mismatch(&self, found: &Entry) -> Option<&'static str> {
+    pub(crate) fn mismatch(&self, found: &Entry) -> Option<Mismatch> {
         let tuple = match self.direction {
             Direction::Original => found.orig,
             Direction::Reply => found.reply,
         };
         if tuple != self.tuple {
-            Some("the tuple is its tuple of the other direction")
+            Some(if found.zone == self.zone {
+                Mismatch::Direction
+            } else {
+                Mismatch::Hides
+            })
         } else if found.zone != self.zone {
-            Some("its zone differs")
+            Some(Mismatch::Zone)
         } else if self.id.is_some() && found.id != self.id {
-            Some("the tuple has been taken by a newer entry")
+            Some(Mismatch::Newer)
         } else {
             None
         }
@@ -121,6 +190,7 @@ impl From<&Entry> for Key {
             tuple: entry.orig,
             zone: entry.zone,
             id: entry.id,
+            other: Some(entry.reply),
         }
     }
 }
@@ -133,7 +203,11 @@ impl From<Entry> for Key {
 
 impl From<&NewEntry> for Key {
     fn from(new: &NewEntry) -> Self {
-        Self::from(new.entry())
+        Self {
+            // A translation that the kernel makes changes the reply tuple.
+            other: (new.nat == Nat::default()).then_some(new.entry().reply),
+            ..Self::from(new.entry())
+        }
     }
 }
 

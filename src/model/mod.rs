@@ -52,6 +52,7 @@ pub use kernel_filter::FilterShape;
 pub(crate) use kernel_filter::{KernelFilter, KernelTuple};
 pub(crate) use kernel_support::{Asked, Boot, EDITION, Tester, Use, shapes};
 pub use kernel_support::{Features, KernelSupport, Trial, Verdict};
+pub(crate) use key::Mismatch;
 pub use key::{Direction, Key};
 pub use labels::{LabelChange, LabelNames, Labels};
 pub use mark::Mark;

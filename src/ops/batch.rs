@@ -134,6 +134,11 @@ pub(super) trait Job {
         Ok(())
     }
 
+    /// Goes after what was refused.
+    fn again(&self, _run: &mut Run<'_>, _chunk: &[Slot<Self::Item>]) -> Result<()> {
+        Ok(())
+    }
+
     /// Says more of a refusal, where the item tells more.
     fn explain(&self, _item: &Self::Item, error: Error) -> Error {
         error
@@ -208,7 +213,8 @@ impl Run<'_> {
             let done = job
                 .prepare(self, &mut chunk)
                 .inspect_err(|error| self.unsent(chunk.iter().map(|slot| slot.place), error))
-                .and_then(|()| self.send_all(job, &mut datagram, &chunk));
+                .and_then(|()| self.send_all(job, &mut datagram, &chunk))
+                .and_then(|()| job.again(self, &chunk));
             // Also when the batch breaks: what was done before counts as done only after this.
             for slot in &chunk {
                 if self.results[slot.place].is_ok() {
@@ -313,12 +319,13 @@ impl Run<'_> {
         done.map(drop)
     }
 
-    /// Looks up the keys that `wanted` names, several a datagram, and hands over each result.
+    /// Looks up the keys that `wanted` names, several a datagram, and hands over each result with the
+    /// key by which it was found.
     fn look_up<T>(
         &mut self,
         chunk: &[Slot<T>],
         key: impl Fn(&T) -> Option<Key>,
-        mut found: impl FnMut(usize, Result<Entry>),
+        mut found: impl FnMut(usize, Result<(Key, Entry)>),
     ) -> Result<()> {
         let wanted: Vec<(usize, Key)> = chunk
             .iter()
@@ -351,11 +358,55 @@ impl Run<'_> {
                     });
                 },
             )?;
-            for ((at, _), answer) in group.iter().zip(answers) {
+            for ((at, key), answer) in group.iter().zip(answers) {
+                let answer = answer.unwrap_or_else(|| Err(Error::overrun(operation)));
+                let (session, link) = (self.session, &mut *self.link);
                 found(
                     *at,
-                    answer.unwrap_or_else(|| Err(Error::overrun(operation))),
+                    single::locate_after(session, link, operation, key, answer),
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what the kernel did not find because it found another one by the tuple, whose id
+    /// differs. Of what is gone nothing is found here either.
+    fn delete_hidden<T>(
+        &mut self,
+        chunk: &[Slot<T>],
+        key: impl Fn(&T) -> Key,
+        still: impl Fn(&Entry) -> bool,
+    ) -> Result<()> {
+        let mut missed = Vec::new();
+        for slot in chunk {
+            let (place, item) = (slot.place, key(&slot.item));
+            let gone = matches!(&self.results[place], Err(error) if error.is_not_found());
+            if gone && item.other.is_some() {
+                missed.push(Slot { place, item });
+            }
+        }
+        let mut found = Vec::new();
+        self.look_up(
+            &missed,
+            |key| Some(*key),
+            |at, result| match result {
+                Err(error) if error.is_not_found() => {}
+                result => found.push((missed[at].place, result)),
+            },
+        )?;
+        for (place, result) in found {
+            let deleted = match result {
+                Ok((key, entry)) if still(&entry) => {
+                    single::delete_one(self.session, self.link, &key)
+                }
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            let broken = deleted.clone().err().filter(Error::is_outcome_unknown);
+            self.results[place] = deleted;
+            if let Some(error) = broken {
+                return Err(error);
             }
         }
         Ok(())
@@ -431,7 +482,12 @@ impl Job for Delete {
         )?;
         for (at, result) in found {
             match result {
-                Ok(entry) if entry.id().is_some() => chunk[at].item.id = entry.id(),
+                Ok((key, entry)) if entry.id().is_some() => {
+                    chunk[at].item = Key {
+                        id: entry.id(),
+                        ..key
+                    };
+                }
                 Ok(_) => run.results[chunk[at].place] = Err(single::no_id(run.operation)),
                 Err(error) => run.results[chunk[at].place] = Err(error),
             }
@@ -442,6 +498,10 @@ impl Job for Delete {
 
     fn write(&self, datagram: &mut Datagram, key: &Key) -> Result<()> {
         wire::delete(datagram, key)
+    }
+
+    fn again(&self, run: &mut Run<'_>, chunk: &[Slot<Key>]) -> Result<()> {
+        run.delete_hidden(chunk, |key| *key, |_| true)
     }
 }
 
@@ -464,12 +524,12 @@ impl<F: Fn(&Entry) -> bool> Job for DeleteDoomed<F> {
 
     fn prepare(&mut self, run: &mut Run<'_>, chunk: &mut Vec<Slot<Doomed>>) -> Result<()> {
         let operation = run.operation;
-        let mut spared = Vec::new();
+        let (mut spared, mut keys) = (Vec::new(), Vec::new());
         run.look_up(
             chunk,
             |doomed| doomed.look.then_some(doomed.key),
             |at, result| match result {
-                Ok(entry) if (self.0)(&entry) => {}
+                Ok((key, entry)) if (self.0)(&entry) => keys.push((at, key)),
                 Ok(_) => {
                     let detail = "it is not what it was when it was listed";
                     spared.push((at, Error::mismatch(operation, detail)));
@@ -477,6 +537,9 @@ impl<F: Fn(&Entry) -> bool> Job for DeleteDoomed<F> {
                 Err(error) => spared.push((at, error)),
             },
         )?;
+        for (at, key) in keys {
+            chunk[at].item.key = key;
+        }
         for (at, error) in spared {
             run.results[chunk[at].place] = Err(error);
         }
@@ -486,6 +549,10 @@ impl<F: Fn(&Entry) -> bool> Job for DeleteDoomed<F> {
 
     fn write(&self, datagram: &mut Datagram, doomed: &Doomed) -> Result<()> {
         wire::delete(datagram, &doomed.key)
+    }
+
+    fn again(&self, run: &mut Run<'_>, chunk: &[Slot<Doomed>]) -> Result<()> {
+        run.delete_hidden(chunk, |doomed| doomed.key, &self.0)
     }
 }
 
@@ -522,8 +589,11 @@ impl<U: Borrow<Update>> Job for Change<U> {
         for (at, result) in found {
             let slot = &mut chunk[at];
             let update = slot.item.update.borrow();
-            match result.and_then(|entry| single::check_effective(&entry, update).map(|()| entry)) {
-                Ok(entry) => {
+            let effective =
+                |(key, entry)| single::check_effective(&entry, update).map(|()| (key, entry));
+            match result.and_then(effective) {
+                Ok((key, entry)) => {
+                    slot.item.key = key;
                     let fixed = single::is_fixed(&entry, update);
                     slot.item.status = update.status_for(entry.status());
                     slot.item.fixed = fixed;

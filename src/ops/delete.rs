@@ -39,6 +39,8 @@ pub(crate) fn flush_zone(
     for place in claim_places(zone) {
         match single::get(session, &place) {
             Ok(_) => claimed = true,
+            // Behind the one that was found there may be a claim.
+            Err(error) if error.hides() => claimed = true,
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
@@ -60,16 +62,13 @@ fn run(
             "at least one condition; flush_all removes everything",
         ));
     }
-    match filter.zone_condition() {
-        Some(zone) if options.protect.contains(&zone) => {
-            return Err(Error::invalid(
-                "filter",
-                zone.to_string(),
-                "the zone is protected",
-                "a filter for another zone",
-            ));
-        }
-        _ => {}
+    if let Some(zone) = filter.zones().find(|zone| options.protect.contains(zone)) {
+        return Err(Error::invalid(
+            "filter",
+            zone.to_string(),
+            "the zone is protected",
+            "a filter for another zone",
+        ));
     }
     let mut deletion = Deletion {
         session,
@@ -232,16 +231,12 @@ impl Deletion<'_> {
         let mut before = std::mem::take(&mut self.undone);
         let most = self.options.max_deletes.filter(|_| !self.options.dry_run);
         let (mut met, mut matched) = (0, 0);
-        let mut damaged = false;
         let mut portion: Vec<Entry> = Vec::new();
         for entry in entries.by_ref() {
             let entry = match entry {
                 Ok(entry) => entry,
                 // Passed over, and the walk is no longer whole.
-                Err(error) if error.is_malformed() => {
-                    damaged = true;
-                    continue;
-                }
+                Err(error) if error.is_malformed() => continue,
                 Err(error) => {
                     self.broke_off(error, matched)?;
                     break;
@@ -277,30 +272,41 @@ impl Deletion<'_> {
                 }
             }
         }
-        self.deleted.complete = match entries.completeness() {
-            _ if damaged => Completeness::Interrupted,
-            completeness => completeness,
-        };
+        self.deleted.complete = entries.completeness();
         drop(entries);
         self.deleted.matched = self.deleted.matched.map(|before| before + matched);
         if self.deleted.stopped.is_none() {
             self.delete(&mut portion);
         }
-        self.miss(before);
-        Ok(met)
+        Ok(met + self.miss(before))
     }
 
-    /// What was not deleted in the looks before and was not met in this one: it is gone, unless the
-    /// look was not whole.
-    fn miss(&mut self, before: HashMap<Key, Undone>) {
-        if self.deleted.complete == Completeness::Interrupted {
-            self.undone.extend(before);
-            return;
+    /// What was not deleted in the looks before and was not met in this one: it is gone, if the look
+    /// was whole. Else each is asked for. Gives how many are still there.
+    fn miss(&mut self, before: HashMap<Key, Undone>) -> u64 {
+        let whole = self.deleted.complete == Completeness::Complete;
+        let mut answers = true;
+        let mut left = 0;
+        for (key, undone) in before {
+            let gone = whole
+                || answers
+                    && match single::get(self.session, &key) {
+                        Ok(entry) => !self.filter.matches(&entry) || self.spares(&entry),
+                        Err(error) if error.is_not_found() => true,
+                        Err(error) => {
+                            answers = error.is_hidden();
+                            false
+                        }
+                    };
+            if gone {
+                self.deleted.already_gone += 1;
+                self.take_back(undone);
+            } else {
+                left += 1;
+                self.undone.insert(key, undone);
+            }
         }
-        self.deleted.already_gone += before.len() as u64;
-        for undone in before.into_values() {
-            self.take_back(undone);
-        }
+        left
     }
 
     /// More than are allowed match: refused, or, where a later look found them, stopped.

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::Session;
 use super::batch::Batch;
-use super::single::{acknowledged, find as find_entry, looked_up};
+use super::single::{acknowledged, locate, looked_up};
 use super::trace::{Conversation, converse};
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
@@ -120,10 +120,10 @@ impl<'a> Expectations<'a> {
     pub fn list_of(&self, master: impl Into<Key>) -> Result<ExpectationList> {
         let (operation, master) = (Operation::ListExpectations, master.into());
         let zone = master.entry_zone().zone();
-        let found = converse(self.0, operation, Some(zone), 1, |link| {
-            find_entry(self.0, link, operation, &master)
+        let (_, tuple) = converse(self.0, operation, Some(zone), 1, |link| {
+            find_master(self.0, link, operation, &master)
         })?;
-        start(self.0, Some((look_up_tuple(&found), zone)))
+        start(self.0, Some((tuple, zone)))
     }
 
     /// Sets what is left of an expectation's time-out: whole seconds. Nothing else of it can be
@@ -254,6 +254,7 @@ impl<'a> Expectations<'a> {
                 }
                 // It has ended, and its expectations with it.
                 Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_hidden() => missed = true,
                 Err(error) => return Err(error),
             }
         }
@@ -297,24 +298,43 @@ impl<'a> Expectations<'a> {
 fn incomplete(operation: Operation) -> Error {
     Error::unknown(
         operation,
-        "the walk of the table was incomplete: expectations of masters that it missed are left out",
+        "the walk of the table was incomplete, or a master cannot be reached: the expectations of masters that were missed are left out",
     )
 }
 
-/// The tuple by which the kernel finds an entry in its zone: of a zone that holds in one direction,
-/// that direction's.
-fn look_up_tuple(entry: &Entry) -> Tuple {
-    match entry.zone() {
-        EntryZone::Reply(_) => *entry.reply(),
-        _ => *entry.orig(),
+/// A master, and the tuple by which the kernel finds it in its zone: of a zone that holds in one
+/// direction, that direction's.
+fn find_master(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+) -> Result<(Entry, Tuple)> {
+    let (by, master) = locate(session, link, operation, key)?;
+    let tuple = match master.zone() {
+        EntryZone::Both(_) => return Ok((master, by.tuple)),
+        EntryZone::Orig(_) => *master.orig(),
+        EntryZone::Reply(_) => *master.reply(),
+    };
+    // Requests that name a master have no zone of one direction, by which it was found.
+    let plain = Key::orig(tuple).zone(master.zone().zone());
+    let request = |datagram: &mut wire::Datagram| wire::get(datagram, &plain);
+    let id = looked_up(session, link, operation, request, |payload| {
+        let found = wire::EntryRef::decode(payload).and_then(|entry| entry.try_entry());
+        let found = found.map_err(|malformed| malformed.error(operation))?;
+        Ok(found.id())
+    })?;
+    if id == master.id() {
+        Ok((master, tuple))
+    } else {
+        Err(Error::hidden(operation))
     }
 }
 
 fn create(session: &Session, link: &mut Link, new: &NewExpectation) -> Result<()> {
     let operation = Operation::CreateExpectation;
-    let master = find_entry(session, link, operation, &new.master)?;
+    let (master, tuple) = find_master(session, link, operation, &new.master)?;
     check_class(new, master.helper())?;
-    let tuple = look_up_tuple(&master);
     let mut made = Err(Error::overrun(operation));
     // A kernel without translation refuses the attribute.
     for with_nat in [true, false] {

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     /// Longest wait for an answer.
     pub(crate) deadline: Duration,
     tracked: Arc<Tracked>,
+    /// The size of the hash table, where it can be seen. A kernel of tests has its own.
+    pub(crate) buckets: fn() -> Option<u32>,
     /// What was given from outside; else what this process has proven.
     support: Option<Arc<KernelSupport>>,
 }
@@ -58,6 +60,7 @@ impl Session {
             pool,
             deadline,
             tracked: Arc::default(),
+            buckets: settings::buckets,
             support: None,
         }
     }
@@ -82,6 +85,7 @@ impl Session {
             pool: Arc::clone(&self.pool),
             deadline,
             tracked: Arc::clone(&self.tracked),
+            buckets: self.buckets,
             support: self.support.clone(),
         }
     }

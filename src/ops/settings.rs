@@ -184,6 +184,11 @@ fn read(file: &str) -> Result<u32> {
     })
 }
 
+/// The size of the hash table. It is one for the machine, so any namespace will do.
+pub(in crate::ops) fn buckets() -> Option<u32> {
+    read("nf_conntrack_buckets").ok()
+}
+
 fn events_mode(number: u32) -> EventsMode {
     match number {
         0 => EventsMode::Off,

@@ -6,7 +6,7 @@ use super::trace::converse;
 use super::{Session, count};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Answer, Link};
-use crate::model::{Entry, Key, NewEntry, ProtoInfo, Protocol, Status, Update};
+use crate::model::{Entry, Key, Mismatch, NewEntry, ProtoInfo, Protocol, Status, Update};
 use crate::wire::{self, Datagram, EntryRef};
 
 /// Sends one request that ends with an acknowledgement.
@@ -145,8 +145,8 @@ pub(crate) fn upsert(session: &Session, new: &NewEntry) -> Result<()> {
                 Err(error) if error.is_exists() => error,
                 done => return done,
             };
-            match find(session, link, Operation::Upsert, &key) {
-                Ok(found) => {
+            match locate(session, link, Operation::Upsert, &key) {
+                Ok((key, found)) => {
                     let update = Update::from_new(new);
                     check_clears_nothing(&found, new)?;
                     match change(session, link, Operation::Upsert, &key, &found, &update) {
@@ -253,20 +253,56 @@ pub(super) fn decode_found(operation: Operation, key: &Key, payload: &[u8]) -> R
         .map_err(|malformed| malformed.error(operation))?;
     match key.mismatch(&entry) {
         None => Ok(entry),
-        Some(detail) => Err(Error::mismatch(operation, detail)),
+        Some(why @ Mismatch::Hides) => Err(Error::may_be_hidden(operation, why.detail())),
+        Some(why) => Err(Error::mismatch(operation, why.detail())),
     }
 }
 
-/// Looks the key up. `operation` is what the look-up is for.
+fn look_up(session: &Session, link: &mut Link, operation: Operation, key: &Key) -> Result<Entry> {
+    let request = |datagram: &mut Datagram| wire::get(datagram, key);
+    let decode = |payload: &[u8]| decode_found(operation, key, payload);
+    looked_up(session, link, operation, request, decode)
+}
+
+/// Looks the key up. `operation` is what the look-up is for. Gives also the key by which the kernel
+/// finds the entry, which may be that of its other tuple.
+pub(super) fn locate(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+) -> Result<(Key, Entry)> {
+    let found = look_up(session, link, operation, key);
+    locate_after(session, link, operation, key, found)
+}
+
+/// The same, where the first look-up is done.
+pub(super) fn locate_after(
+    session: &Session,
+    link: &mut Link,
+    operation: Operation,
+    key: &Key,
+    found: Result<Entry>,
+) -> Result<(Key, Entry)> {
+    match (found, key.turned()) {
+        (Err(error), Some(turned)) if error.hides() => {
+            match look_up(session, link, operation, &turned) {
+                Ok(entry) => Ok((turned, entry)),
+                Err(error) if error.hides() => Err(Error::hidden(operation)),
+                Err(error) => Err(error),
+            }
+        }
+        (found, _) => found.map(|entry| (*key, entry)),
+    }
+}
+
 pub(super) fn find(
     session: &Session,
     link: &mut Link,
     operation: Operation,
     key: &Key,
 ) -> Result<Entry> {
-    let request = |datagram: &mut Datagram| wire::get(datagram, key);
-    let decode = |payload: &[u8]| decode_found(operation, key, payload);
-    looked_up(session, link, operation, request, decode)
+    locate(session, link, operation, key).map(|(_, entry)| entry)
 }
 
 pub(crate) fn get(session: &Session, key: &Key) -> Result<Entry> {
@@ -279,8 +315,8 @@ pub(crate) fn get(session: &Session, key: &Key) -> Result<Entry> {
 pub(crate) fn update(session: &Session, key: &Key, update: &Update) -> Result<()> {
     let zone = Some(key.entry_zone().zone());
     converse(session, Operation::Update, zone, 1, |link| {
-        let found = find(session, link, Operation::Update, key)?;
-        change(session, link, Operation::Update, key, &found, update)
+        let (key, found) = locate(session, link, Operation::Update, key)?;
+        change(session, link, Operation::Update, &key, &found, update)
     })
 }
 
@@ -312,18 +348,28 @@ pub(super) fn check_effective(found: &Entry, update: &Update) -> Result<()> {
 pub(crate) fn delete(session: &Session, key: &Key) -> Result<()> {
     let zone = Some(key.entry_zone().zone());
     converse(session, Operation::Delete, zone, 1, |link| {
-        let mut key = *key;
-        if key.id.is_none() {
-            // The kernel finds a tuple in either direction. The id of the right entry makes sure
-            // that none else goes.
-            key.id = find(session, link, Operation::Delete, &key)?.id();
-            if key.id.is_none() {
-                return Err(no_id(Operation::Delete));
+        if key.id.is_some() {
+            match delete_one(session, link, key) {
+                // It is gone, or the kernel found another one by its tuple.
+                Err(error) if error.is_not_found() && key.other.is_some() => {}
+                done => return done,
             }
         }
-        acknowledged(session, link, Operation::Delete, |datagram| {
-            wire::delete(datagram, &key)
-        })
+        // The kernel finds a tuple in either direction. The id of the right entry makes sure that
+        // none else goes.
+        let (key, found) = locate(session, link, Operation::Delete, key)?;
+        if found.id().is_none() {
+            return Err(no_id(Operation::Delete));
+        }
+        let id = found.id();
+        delete_one(session, link, &Key { id, ..key })
+    })
+}
+
+/// By a key that has its id.
+pub(super) fn delete_one(session: &Session, link: &mut Link, key: &Key) -> Result<()> {
+    acknowledged(session, link, Operation::Delete, |datagram| {
+        wire::delete(datagram, key)
     })
 }
 

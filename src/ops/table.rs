@@ -8,7 +8,7 @@ use super::trace::Conversation;
 use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
-use crate::model::{Completeness, Entry, Key};
+use crate::model::{Completeness, Entry, EntryZone, Tuple};
 use crate::wire::{self, EntryRef, Request};
 
 /// Starts a walk of the table for the entries of a filter.
@@ -56,19 +56,22 @@ pub struct Entries {
     /// The filter has no condition.
     everything: bool,
     /// What was given out, where nothing may be given out twice.
-    seen: Option<HashSet<Key>>,
+    seen: Option<HashSet<(Tuple, EntryZone, Option<u32>)>>,
+    around: Around,
+    /// An entry was passed over because it could not be decoded.
+    damaged: bool,
 }
 
 impl Entries {
-    /// Whether entries may be missing, as far as the kernel or the socket said so up to now: the
-    /// dump was interrupted (`NLM_F_DUMP_INTR`), answers were lost, or a datagram was damaged.
+    /// Whether entries may be missing, as far as was noticed up to now: the dump was interrupted
+    /// (`NLM_F_DUMP_INTR`), answers were lost, something was damaged, or the hash table had another
+    /// size at the end, which ctnetlink itself does not notice.
     ///
-    /// `false` is no proof: ctnetlink does not notice when the table is resized meanwhile. An entry
-    /// may also come twice when others around it are removed.
+    /// An entry may also come twice when others around it are removed.
     #[doc(alias = "NLM_F_DUMP_INTR")]
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        self.dump.state().incomplete
+        self.dump.state().incomplete || self.damaged || self.around.size() == Size::Changed
     }
 
     /// Gives no entry twice. When an entry is removed at which the kernel had stopped, it walks the
@@ -83,7 +86,53 @@ impl Entries {
     /// Whether the walk saw all of the table, as far as is known now.
     #[must_use]
     pub fn completeness(&self) -> Completeness {
-        completeness(&self.dump)
+        completeness(&self.dump, self.damaged, self.around.size())
+    }
+}
+
+/// What became of the hash table's size during a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Same,
+    Changed,
+    /// `/proc` is not mounted, or the namespace does not show it.
+    Unseen,
+}
+
+/// The size of the hash table before a walk and after it. A walk does not hold the table but bucket
+/// by bucket, also within a piece, and the kernel does not say when it is resized between two of them
+/// (`ctnetlink_dump_table`).
+struct Around {
+    buckets: fn() -> Option<u32>,
+    before: Option<u32>,
+    at_end: Option<Size>,
+}
+
+impl Around {
+    fn begin(session: &Session) -> Self {
+        let buckets = session.buckets;
+        Self {
+            buckets,
+            before: buckets(),
+            at_end: None,
+        }
+    }
+
+    fn end(&mut self) {
+        self.at_end = Some(self.look());
+    }
+
+    fn look(&self) -> Size {
+        match (self.before, (self.buckets)()) {
+            (Some(before), Some(now)) if before == now => Size::Same,
+            (Some(_), Some(_)) => Size::Changed,
+            _ => Size::Unseen,
+        }
+    }
+
+    /// Looked at now where the end was not reached.
+    fn size(&self) -> Size {
+        self.at_end.unwrap_or_else(|| self.look())
     }
 }
 
@@ -91,11 +140,11 @@ impl Entries {
 /// more than half of that: after a shorter piece the kernel had come to the end of the table.
 const SHORT: u64 = 1800;
 
-fn completeness(dump: &Dump) -> Completeness {
+fn completeness(dump: &Dump, damaged: bool, size: Size) -> Completeness {
     let state = dump.state();
-    if state.incomplete || !state.ended {
+    if state.incomplete || !state.ended || damaged || size == Size::Changed {
         Completeness::Interrupted
-    } else if state.pieces > 1 || state.pieces == 1 && state.bytes > SHORT {
+    } else if state.pieces > 1 || state.pieces == 1 && state.bytes > SHORT || size == Size::Unseen {
         Completeness::Unknown
     } else {
         Completeness::Complete
@@ -109,7 +158,12 @@ impl Iterator for Entries {
         loop {
             let range = match self.dump.advance() {
                 Ok(Some(range)) => range,
-                Ok(None) => return None,
+                Ok(None) => {
+                    if self.around.at_end.is_none() {
+                        self.around.end();
+                    }
+                    return None;
+                }
                 Err(error) => return Some(Err(error)),
             };
             let decoded = EntryRef::decode(self.dump.payload(range)).and_then(|entry| {
@@ -122,7 +176,7 @@ impl Iterator for Entries {
             match decoded {
                 Ok(Some(entry)) => {
                     if let Some(seen) = &mut self.seen {
-                        if !seen.insert(Key::from(&entry)) {
+                        if !seen.insert((*entry.orig(), entry.zone(), entry.id())) {
                             continue;
                         }
                     }
@@ -131,6 +185,7 @@ impl Iterator for Entries {
                 }
                 Ok(None) => {}
                 Err(malformed) => {
+                    self.damaged = true;
                     self.conversation
                         .span
                         .in_scope(|| tracing::warn!(%malformed, "an entry is damaged"));
@@ -191,6 +246,7 @@ fn entries(
 ) -> Result<Entries> {
     let conversation = Conversation::new(session, operation, filter.zone_condition());
     let span = conversation.span.clone();
+    let around = Around::begin(session);
     let dump = span
         .in_scope(|| start(session, operation, request, filter))?
         .within(span);
@@ -201,6 +257,8 @@ fn entries(
         filter: filter.clone(),
         everything: filter.is_empty(),
         seen: None,
+        around,
+        damaged: false,
     })
 }
 
@@ -218,6 +276,9 @@ pub struct Visited<B> {
     pub incomplete: bool,
     /// Whether the walk saw all of the table. Not when the visitor broke off.
     pub completeness: Completeness,
+    /// The hash table had the same size before the walk and after it, so that
+    /// [`Completeness::Unknown`] says no more than that there were several pieces.
+    pub(crate) same_size: bool,
     /// What the visitor broke off with, if it did.
     pub stopped: Option<B>,
 }
@@ -230,6 +291,7 @@ pub(crate) fn visit<B>(
     let mut conversation = Conversation::new(session, Operation::List, filter.zone_condition());
     let span = conversation.span.clone();
     let _entered = span.enter();
+    let mut around = Around::begin(session);
     let mut dump = start(session, Operation::List, Request::List, filter)?;
     let mut visited = Visited {
         matched: 0,
@@ -237,12 +299,15 @@ pub(crate) fn visit<B>(
         malformed: 0,
         incomplete: false,
         completeness: Completeness::Interrupted,
+        same_size: false,
         stopped: None,
     };
     let done = walk(&mut dump, filter, &mut visitor, &mut visited);
-    let state = dump.state();
-    visited.incomplete = state.incomplete;
-    visited.completeness = completeness(&dump);
+    around.end();
+    let (state, size, damaged) = (dump.state(), around.size(), visited.malformed > 0);
+    visited.incomplete = state.incomplete || damaged || size == Size::Changed;
+    visited.completeness = completeness(&dump, damaged, size);
+    visited.same_size = size == Size::Same;
     conversation.entries = visited.matched;
     conversation.bytes = state.bytes;
     done.map(|()| visited)

@@ -25,9 +25,6 @@ impl Inner {
         let mut why = String::new();
         for _ in 0..TRIES {
             let mut state = empty.clone();
-            // A walk that pauses loses its place when the hash table is resized, and the kernel does
-            // not say so (`ctnetlink_dump_table`).
-            let before = self.buckets()?;
             let visited = self
                 .ct
                 .visit(filter, |entry| match visitor(&mut state, &entry) {
@@ -41,11 +38,13 @@ impl Inner {
                 Ok(visited) => match (visited.stopped, visited.completeness) {
                     (Some(error), _) => error.to_string(),
                     (None, Completeness::Complete) => return Ok(state),
-                    (None, Completeness::Interrupted) => "answers were lost".to_owned(),
-                    (None, Completeness::Unknown) if self.buckets()? == before => {
-                        return Ok(state);
+                    (None, Completeness::Unknown) if visited.same_size => return Ok(state),
+                    (None, Completeness::Unknown) => {
+                        "whether the hash table is resized cannot be seen".to_owned()
                     }
-                    (None, Completeness::Unknown) => "the hash table was resized".to_owned(),
+                    (None, Completeness::Interrupted) => {
+                        "answers were lost, or the hash table was resized".to_owned()
+                    }
                 },
                 // Nothing that another try would mend.
                 Err(error) if error.is_permission_denied() => return Err(error),
@@ -54,12 +53,6 @@ impl Inner {
             tracing::warn!(why, "a look at the table is repeated");
         }
         Err(Error::scan_incomplete(Operation::Scan, why))
-    }
-
-    fn buckets(&self) -> Result<u32> {
-        let what = "whether the hash table is resized cannot be seen";
-        let buckets = self.ct.settings().buckets();
-        buckets.map_err(|error| incomplete(what, error))
     }
 
     /// Entries that have ended and are still held. Asked after the table: an entry goes from there to

@@ -31,6 +31,7 @@ mod probe;
 mod probe_features;
 mod protocols;
 mod review;
+mod rivals;
 mod settings;
 mod stats;
 mod support;

@@ -10,7 +10,7 @@ use super::{population, proof, session};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::link::{Buffers, Socket, Transport};
 use crate::model::{Entry, FilterShape, KernelFilter, NewEntry, Verdict};
-use crate::ops::{self, Session};
+use crate::ops::{self, Session, settings::buckets};
 use crate::wire::{self, Datagram, EntryRef, FrameKind, Request, frame};
 
 /// More of them cost more to make and less to walk to.
@@ -26,6 +26,8 @@ const PIECE: usize = 8192;
 const LEAST_PIECES: usize = 2;
 /// A list that has put not everything to the test by then is no proof.
 const PIECES: usize = 16;
+/// How often a list is tried, if the hash table is resized each time.
+const TRIES: usize = 4;
 
 /// A socket of its own for each list: on one that has read more at once, pieces are larger.
 type Open = dyn Fn() -> Result<Box<dyn Transport>>;
@@ -34,8 +36,14 @@ type Open = dyn Fn() -> Result<Box<dyn Transport>>;
 pub(in crate::ops) struct Lists {
     open: Box<Open>,
     order: Order<Begun>,
+    /// The size of the hash table in that order.
+    buckets: Option<u32>,
     /// Zones of one direction are there.
     halves: bool,
+}
+
+fn walked(open: &Open) -> Result<Order<Begun>> {
+    Begun::new(open()?, |datagram| wire::dump(datagram, Request::List)).map(Order::new)
 }
 
 impl Lists {
@@ -67,10 +75,10 @@ impl Lists {
         let made = entries.iter().zip(batch.results());
         let made = made.filter(|(_, result)| result.is_ok());
         let halves = population::has_halves(made.map(|(new, _)| new.entry()));
-        let all = Begun::new(open()?, |datagram| wire::dump(datagram, Request::List))?;
         Ok(Self {
+            buckets: buckets(),
+            order: walked(&open)?,
             open,
-            order: Order::new(all),
             halves,
         })
     }
@@ -78,12 +86,46 @@ impl Lists {
 
 impl Ground for Lists {
     fn verdict(&mut self, filter: &KernelFilter) -> Result<Verdict> {
-        let socket = (self.open)()?;
-        let mut list = Begun::new(socket, |datagram| wire::dump_filtered(datagram, filter))?;
-        watch(&mut self.order, filter, self.halves, || {
-            Ok(list.read_on()?.map(|()| list.piece.clone()))
-        })
+        let of_one_size = (&mut self.buckets, buckets);
+        let open = &self.open;
+        settled(
+            of_one_size,
+            &mut self.order,
+            || walked(open),
+            |order| {
+                let request = |datagram: &mut Datagram| wire::dump_filtered(datagram, filter);
+                let mut list = Begun::new(open()?, request)?;
+                watch(order, filter, self.halves, || {
+                    Ok(list.read_on()?.map(|()| list.piece.clone()))
+                })
+            },
+        )
     }
+}
+
+/// A list of a table that was resized since does not begin as the order says, which is not the
+/// filter's fault: it is tried again with the order of now.
+fn settled<O>(
+    (size, now): (&mut Option<u32>, impl Fn() -> Option<u32>),
+    order: &mut O,
+    again: impl Fn() -> Result<O>,
+    mut verdict: impl FnMut(&mut O) -> Result<Verdict>,
+) -> Result<Verdict> {
+    let mut last = verdict(order)?;
+    for _ in 1..TRIES {
+        let size_now = now();
+        if last.is_right() || size_now == *size {
+            return Ok(last);
+        }
+        (*size, *order) = (size_now, again()?);
+        last = verdict(order)?;
+    }
+    // What is seen while it is resized all the time is not held against the kernel.
+    Ok(if last.is_right() || now() == *size {
+        last
+    } else {
+        Verdict::Unproven
+    })
 }
 
 /// Looks at a list, piece by piece, until it has proven something. `read_on` gives the list as far as
@@ -284,6 +326,8 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::model::{Family, shapes};
 
@@ -408,6 +452,50 @@ mod tests {
             Ok(Ok(piece(given, length, |_| true)))
         };
         watch(&mut order(all), filter, halves, next).unwrap()
+    }
+
+    /// Resized before the first `times` verdicts, on a kernel that is right.
+    #[test]
+    fn a_resize_is_not_held_against_the_kernel() {
+        for (times, walks, expected) in [
+            (0, 0, Verdict::Right),
+            (1, 1, Verdict::Right),
+            (3, 3, Verdict::Right),
+            (9, 3, Verdict::Unproven),
+        ] {
+            let (now, walked) = (Cell::new(0), Cell::new(0));
+            let (mut size, mut order) = (Some(0), 0);
+            let again = || {
+                walked.set(walked.get() + 1);
+                Ok(now.get())
+            };
+            let mut verdicts = 0;
+            let verdict = settled(
+                (&mut size, || Some(now.get())),
+                &mut order,
+                again,
+                |order| {
+                    now.set(now.get() + u32::from(verdicts < times));
+                    verdicts += 1;
+                    let same = *order == now.get();
+                    Ok(if same { Verdict::Right } else { Verdict::Wrong })
+                },
+            );
+            assert_eq!(verdict.unwrap(), expected, "{times}");
+            assert_eq!(walked.get(), walks, "{times}");
+        }
+        // Where nothing was resized, the kernel is wrong, and asked once.
+        let mut asked = 0;
+        let verdict = settled(
+            (&mut Some(1), || Some(1)),
+            &mut (),
+            || Ok(()),
+            |()| {
+                asked += 1;
+                Ok(Verdict::Wrong)
+            },
+        );
+        assert_eq!((verdict.unwrap(), asked), (Verdict::Wrong, 1));
     }
 
     /// A kernel that pays no heed to one of the conditions may begin its list as it should by

@@ -7,9 +7,15 @@ use crate::link::{Buffers, Namespace, Target};
 use crate::model::Update;
 use crate::ops::{Batch, create_many, delete_many, update_many};
 
+/// Which cannot be looked up by the other one.
+fn of_one_tuple(key: Key) -> Key {
+    Key { other: None, ..key }
+}
+
 /// Keys with ids, so that nothing is looked up.
 fn known(ports: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Key> {
-    ports.into_iter().map(|port| key(port).with_id(port.into()))
+    let known = |port| of_one_tuple(key(port)).with_id(port.into());
+    ports.into_iter().map(known)
 }
 
 /// The places that failed, and what holds of each.
@@ -286,7 +292,7 @@ fn deletions_are_by_id_and_the_missing_ids_are_looked_up() {
         ],
         vec![says([refusal(5, Nix::ENOENT)])],
     ]);
-    let keys = [key(1), key(2), key(3).with_id(33), key(4)];
+    let keys = [key(1), key(2), of_one_tuple(key(3)).with_id(33), key(4)];
     let batch = delete_many(&kernel.session, keys.into_iter());
     let gone = || vec!["not found"];
     assert_eq!(failed(&batch), [(1, gone()), (2, gone()), (3, gone())]);

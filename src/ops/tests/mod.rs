@@ -18,7 +18,9 @@ mod single;
 mod strangers;
 mod support;
 mod trace;
+mod whole;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,6 +64,11 @@ const CTA_MARK_MASK: u16 = 21;
 /// Not known to this library.
 const CTA_UNKNOWN: u16 = 99;
 
+thread_local! {
+    /// The size of the fake kernel's hash table.
+    static BUCKETS: Cell<Option<u32>> = const { Cell::new(Some(8192)) };
+}
+
 /// The fake kernel with a session to it.
 struct Kernel {
     session: Session,
@@ -80,12 +87,11 @@ impl Kernel {
     /// The sockets that may be opened, in that order; one more is a panic.
     fn of(scripts: impl IntoIterator<Item = (Script, Log)>) -> Self {
         let (scripts, logs) = scripts.into_iter().unzip();
-        Self {
-            // A scripted kernel is not the one that a probe would try.
-            session: Session::new(Pool::scripted(scripts), DEADLINE)
-                .with_support(Some(KernelSupport::unproven())),
-            logs,
-        }
+        // A scripted kernel is not the one that a probe would try.
+        let mut session = Session::new(Pool::scripted(scripts), DEADLINE)
+            .with_support(Some(KernelSupport::unproven()));
+        session.buckets = || BUCKETS.get();
+        Self { session, logs }
     }
 
     fn deadline(mut self, deadline: Duration) -> Self {

@@ -1,9 +1,12 @@
 //! Flows that a flow table of nftables forwards past the rules.
 
-use ctnetlink::{Conntrack, Entry, Filter, KernelSupport, Status, Tuple, Zone};
+use std::io::{Read, Write};
+
+use ctnetlink::{Conntrack, Entry, Filter, KernelSupport, Status, TcpState, Tuple, Zone};
 
 use super::rules::ZONED;
-use super::world::{V4, World};
+use super::tcp::connect;
+use super::world::{SIDES, V4, World};
 use crate::capabilities::Capability;
 use crate::support::{command, listed, run};
 
@@ -80,4 +83,26 @@ fn offloaded_flows_are_deleted_or_told_to_be_busy() {
         }
         world.assert_spared(&bystander);
     }
+}
+
+/// The kernel leaves the tracker's state out, as it does the time-out (`ctnetlink_dump_info`).
+#[test]
+fn offloaded_connections_have_no_state() {
+    let world = World::new();
+    if !Capability::FlowTables.is_there() {
+        return;
+    }
+    run("nft", &[TABLE]);
+    let mut connection = connect(&world, SIDES[0]);
+    for _ in 0..2 {
+        connection.client.write_all(b"?").unwrap();
+        connection.server.read_exact(&mut [0]).unwrap();
+        connection.server.write_all(b"!").unwrap();
+        connection.client.read_exact(&mut [0]).unwrap();
+    }
+    let entry = world.flow(&connection.orig);
+    assert!(entry.status().unwrap().contains(Status::OFFLOAD), "{entry}");
+    assert_eq!((entry.tcp_state(), entry.timeout()), (None, None));
+    let established = Filter::new().tcp_state(TcpState::Established);
+    assert_eq!(listed(&world.ct, &established), []);
 }

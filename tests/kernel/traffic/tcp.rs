@@ -20,14 +20,14 @@ const TRANSLATED: Status = Status::SRC_NAT
     .union(Status::CONFIRMED);
 
 /// A connection through both translations: the client's end, the server's, and its tuples.
-struct Connection {
-    client: TcpStream,
-    server: TcpStream,
-    orig: Tuple,
+pub(super) struct Connection {
+    pub(super) client: TcpStream,
+    pub(super) server: TcpStream,
+    pub(super) orig: Tuple,
     reply: Tuple,
 }
 
-fn connect(world: &World, side: Side) -> Connection {
+pub(super) fn connect(world: &World, side: Side) -> Connection {
     let (front, www) = WEB;
     let listener = world
         .server
