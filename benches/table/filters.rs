@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ctnetlink::{Conntrack, Entry, Filter, KernelSupport, NewEntry, Zone};
 
-use crate::clock::timed;
-use crate::flows::TIMEOUT;
-use crate::raw::Raw;
-use crate::report::{By, Report, Work, interleave};
-use crate::{Result, same};
+use crate::common::clock::timed;
+use crate::common::flows::TIMEOUT;
+use crate::common::raw::Raw;
+use crate::common::report::{By, Report, Work, interleave};
+use crate::common::{Result, same};
 
 /// Nobody is in this one.
 const EMPTY: u16 = 9;

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench table` fills the conntrack table of a throw-away network namespace and
 //! measures listing, creating and deleting: with this crate, with other libraries, and with the
-//! least that any program has to do for the same result ([`raw`]): one netlink socket, requests
+//! least that any program has to do for the same result ([`common::raw`]): one netlink socket, requests
 //! that were encoded beforehand, answers whose headers are walked and not decoded. It prints lines
 //! for machines (`ratio NAME VALUE`, `rss_mib NAME VALUE`, `ms NAME VALUE`) and a table for people. It asserts no
 //! time, only that everybody saw, created and deleted the same number of entries.
@@ -42,24 +42,21 @@
 
 #![allow(clippy::print_stdout, reason = "the output is the point")]
 
-mod clock;
+#[path = "../common/mod.rs"]
+mod common;
+mod deletes;
 mod filters;
-mod flows;
 mod ours;
 mod peers;
 mod probe;
-mod raw;
-mod report;
 mod rss;
-mod world;
 
-use clock::timed;
+use common::clock::timed;
+use common::flows::flows;
+use common::raw::{Datagrams, Raw};
+use common::report::{By, Report, Work, interleave};
+use common::{Result, command, same, world};
 use ctnetlink::{Conntrack, Entry, NewEntry};
-use raw::{Datagrams, Raw};
-use report::{By, Report, Work, interleave};
-
-/// Any failure: a bench has nobody to tell apart one from the other.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How many rounds the peers take part in: they are there for orientation.
 const PEER_ROUNDS: usize = 2;
@@ -122,21 +119,12 @@ fn main() -> Result<()> {
 fn fill(entries: usize) -> Result<()> {
     let mut raw = Raw::open()?;
     raw.flush()?;
-    raw.exchange(&Datagrams::creations(entries))
-}
-
-/// An error if a candidate did not do what the floor did.
-fn same(what: &str, count: usize, want: usize) -> Result<()> {
-    if count == want {
-        Ok(())
-    } else {
-        Err(format!("{what}: {count} entries instead of {want}").into())
-    }
+    raw.exchange(&Datagrams::creations(flows(entries)))
 }
 
 /// Creates all and deletes all, in turns.
 fn creations(entries: usize, rounds: usize, report: &mut Report) -> Result<()> {
-    let datagrams = Datagrams::creations(entries);
+    let datagrams = Datagrams::creations(flows(entries));
     let prepared: Vec<NewEntry> = ours::prepare(entries)?;
     let mut raw = Raw::open()?;
     let ct = Conntrack::open()?;
@@ -230,13 +218,13 @@ fn list_peers(entries: usize, report: &mut Report) -> Result<()> {
         &floor,
     );
 
-    if !peers::conntrack_is_installed() {
+    if !command::is_installed() {
         report.absent("list.conntrack-command", "not installed");
         return Ok(());
     }
     let mut floor = || Ok([timed(|| raw.list())?.1]);
     let mut command = || {
-        let (count, time) = timed(peers::conntrack_command)?;
+        let (count, time) = timed(|| command::list(&[]))?;
         same("conntrack -L", count, entries)?;
         Ok([time])
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ctnetlink::{Conntrack, Entry, Error, Filter, NewEntry, Status, TcpState, Zone};
 
-use crate::Result;
-use crate::flows::{TIMEOUT, ZONE, flows};
+use crate::common::Result;
+use crate::common::flows::{TIMEOUT, flows};
 
 /// The flows as entries that can be created.
 pub(crate) fn prepare(count: usize) -> Result<Vec<NewEntry>> {
@@ -24,7 +24,7 @@ pub(crate) fn prepare(count: usize) -> Result<Vec<NewEntry>> {
         };
         prepared.push(
             entry
-                .zone(Zone::new(ZONE))
+                .zone(Zone::new(flow.zone))
                 .status(Status::SEEN_REPLY | Status::ASSURED)
                 .timeout(Duration::from_secs(TIMEOUT.into()))
                 .mark(flow.mark)

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ctnetlink::{FilterShape, KernelSupport};
 
-use crate::Result;
+use crate::common::Result;
 
 /// The argument that makes this program the process that finds out.
 pub(crate) const CHILD: &str = "--probe-and-tell-times";

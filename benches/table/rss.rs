@@ -4,7 +4,8 @@ use std::process::Command;
 
 use ctnetlink::Conntrack;
 
-use crate::{Result, ours};
+use crate::common::Result;
+use crate::ours;
 
 /// The argument that makes this program the visiting process. It inherits the namespace.
 pub(crate) const CHILD: &str = "--visit-and-tell-memory";

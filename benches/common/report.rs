@@ -1,7 +1,7 @@
 //! Taking turns, and what is printed of it.
 
-use crate::Result;
-use crate::clock::Time;
+use super::Result;
+use super::clock::Time;
 
 /// Something to measure: one run of it gives the times of its `N` parts.
 pub(crate) type Work<'a, const N: usize> = &'a mut dyn FnMut() -> Result<[Time; N]>;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use super::Result;
 
 /// How long something took.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::Result;
+use super::Result;
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A million, and what the host may need beside.

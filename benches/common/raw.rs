@@ -9,8 +9,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::Result;
-use crate::flows::{Flow, TIMEOUT, ZONE, flows};
+use super::Result;
+use super::flows::{Flow, TIMEOUT};
 
 /// What a dump fills at most in one read.
 const RECEIVE: usize = 32 * 1024;
@@ -20,36 +20,31 @@ const SOCKET_BUFFER: usize = 1 << 20;
 const BATCH: usize = 128;
 
 /// `NFNL_SUBSYS_CTNETLINK` with `IPCTNL_MSG_CT_NEW`, `_GET` and `_DELETE`.
-const NEW: u16 = 0x100;
-const GET: u16 = 0x101;
-const DELETE: u16 = 0x102;
+pub(crate) const NEW: u16 = 0x100;
+pub(crate) const GET: u16 = 0x101;
+pub(crate) const DELETE: u16 = 0x102;
 
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
-const DUMP: u16 = 0x300;
+pub(crate) const DUMP: u16 = 0x300;
 const CREATE_EXCLUSIVE: u16 = 0x600;
-const NESTED: u16 = 0x8000;
+pub(crate) const NESTED: u16 = 0x8000;
 
-const NLMSG_HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
-const AF_UNSPEC: u8 = 0;
+pub(crate) const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
-/// Offset of a message's attributes.
-const BODY: usize = 20;
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
+pub(crate) const CTA_TUPLE_ORIG: u16 = 1;
+pub(crate) const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
-const CTA_TIMEOUT: u16 = 7;
+pub(crate) const CTA_TIMEOUT: u16 = 7;
 const CTA_MARK: u16 = 8;
-const CTA_ID: u16 = 12;
-const CTA_ZONE: u16 = 18;
+pub(crate) const CTA_ZONE: u16 = 18;
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16> {
     let bytes = bytes.get(at..at + 2).ok_or("a message is cut off")?;
     Ok(u16::from_ne_bytes(bytes.try_into()?))
 }
@@ -73,10 +68,10 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Creates this many flows.
-    pub(crate) fn creations(count: usize) -> Self {
+    /// Creates these flows.
+    pub(crate) fn creations(flows: impl Iterator<Item = Flow>) -> Self {
         let mut datagrams = Self::default();
-        for flow in flows(count) {
+        for flow in flows {
             datagrams.message(NEW, CREATE_EXCLUSIVE, |bytes| creation(bytes, flow));
         }
         datagrams.finish();
@@ -87,11 +82,17 @@ impl Datagrams {
         self.messages
     }
 
-    fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
         self.message_of(AF_INET, kind, flags, body);
     }
 
-    fn message_of(&mut self, family: u8, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn message_of(
+        &mut self,
+        family: u8,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
         if self.messages % BATCH == 0 {
             self.finish();
             self.all.push(Vec::with_capacity(BATCH * 192));
@@ -112,7 +113,7 @@ impl Datagrams {
     }
 
     /// Lets the last message be acknowledged.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(datagram) = self.all.last_mut() {
             // Little-endian or not, the flag is in the byte that a request's own flag is in.
             let flags = self.last + 6;
@@ -124,7 +125,7 @@ impl Datagrams {
 }
 
 /// An attribute, padded.
-fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(0);
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
@@ -132,7 +133,7 @@ fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-fn nest(bytes: &mut Vec<u8>, kind: u16, inside: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn nest(bytes: &mut Vec<u8>, kind: u16, inside: impl FnOnce(&mut Vec<u8>)) {
     let mut value = Vec::new();
     inside(&mut value);
     put(bytes, kind | NESTED, &value);
@@ -154,7 +155,7 @@ fn creation(bytes: &mut Vec<u8>, flow: Flow) {
     };
     tuple(bytes, CTA_TUPLE_ORIG, flow.src, flow.dst);
     tuple(bytes, CTA_TUPLE_REPLY, flow.dst, flow.src);
-    put(bytes, CTA_ZONE, &ZONE.to_be_bytes());
+    put(bytes, CTA_ZONE, &flow.zone.to_be_bytes());
     // IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED
     put(bytes, CTA_STATUS, &0xe_u32.to_be_bytes());
     put(bytes, CTA_TIMEOUT, &TIMEOUT.to_be_bytes());
@@ -165,20 +166,6 @@ fn creation(bytes: &mut Vec<u8>, flow: Flow) {
             nest(bytes, 1, |bytes| put(bytes, 1, &[3]));
         });
     }
-}
-
-/// The key of a listed entry: its original tuple, zone and id, as they came.
-fn key(message: &[u8], bytes: &mut Vec<u8>) -> Result<()> {
-    let mut at = BODY;
-    while at < message.len() {
-        let length = usize::from(u16_at(message, at)?);
-        let next = at + length.max(4).next_multiple_of(4);
-        if let CTA_TUPLE_ORIG | CTA_ZONE | CTA_ID = u16_at(message, at + 2)? & !NESTED {
-            bytes.extend(message.get(at..next).ok_or("an attribute is cut off")?);
-        }
-        at = next;
-    }
-    Ok(())
 }
 
 /// A netlink socket of its own, and its receive buffer.
@@ -217,7 +204,7 @@ impl Raw {
     }
 
     #[inline]
-    fn dump_by(
+    pub(crate) fn dump_by(
         &mut self,
         request: &Datagrams,
         mut each: impl FnMut(&[u8]) -> Result<()>,
@@ -266,18 +253,6 @@ impl Raw {
         Ok(())
     }
 
-    /// Lists, and makes of it the requests that delete what was found, and nothing else.
-    pub(crate) fn deletions(&mut self) -> Result<Datagrams> {
-        let mut datagrams = Datagrams::default();
-        self.dump(|message| {
-            let mut failed = Ok(());
-            datagrams.message(DELETE, 0, |bytes| failed = key(message, bytes));
-            failed
-        })?;
-        datagrams.finish();
-        Ok(datagrams)
-    }
-
     /// How many the kernel finds in a zone.
     pub(crate) fn list_zone(&mut self, zone: u16) -> Result<usize> {
         let mut request = Datagrams::default();
@@ -290,37 +265,6 @@ impl Raw {
             Ok(())
         })?;
         Ok(count)
-    }
-
-    /// Empties a zone, on a kernel that does so.
-    pub(crate) fn flush_zone(&mut self, zone: u16) -> Result<()> {
-        let mut request = Datagrams::default();
-        request.message_of(AF_UNSPEC, DELETE, 0, |bytes| {
-            put(bytes, CTA_ZONE, &zone.to_be_bytes());
-        });
-        request.finish();
-        self.exchange(&request)
-    }
-
-    /// Lists both families, and makes of what has this source prefix of 8 bytes the requests that
-    /// delete it, and nothing else.
-    pub(crate) fn deletions_of(&mut self, prefix: [u8; 8]) -> Result<Datagrams> {
-        // The source of a tuple over IPv6 as the kernel lays it out.
-        const SOURCE: usize = BODY + 12;
-        let mut request = Datagrams::default();
-        request.message_of(AF_UNSPEC, GET, DUMP, |_| {});
-        let mut datagrams = Datagrams::default();
-        self.dump_by(&request, |message| {
-            let of_family = message.get(NLMSG_HEADER) == Some(&AF_INET6);
-            if !of_family || message.get(SOURCE..SOURCE + 8) != Some(&prefix) {
-                return Ok(());
-            }
-            let mut failed = Ok(());
-            datagrams.message_of(AF_INET6, DELETE, 0, |bytes| failed = key(message, bytes));
-            failed
-        })?;
-        datagrams.finish();
-        Ok(datagrams)
     }
 
     /// Empties the table.

@@ -1,6 +1,6 @@
 //! The flows that the table is filled with.
 
-/// The zone of all of them.
+/// The zone of all of them, where nothing else is said.
 pub(crate) const ZONE: u16 = 4097;
 /// Seconds; longer than any run.
 pub(crate) const TIMEOUT: u32 = 7200;
@@ -13,6 +13,7 @@ pub(crate) struct Flow {
     pub(crate) src: ([u8; 4], u16),
     pub(crate) dst: ([u8; 4], u16),
     pub(crate) mark: u32,
+    pub(crate) zone: u16,
 }
 
 /// This many flows, no two alike: each has a client address of its own in 10.0.0.0/8.
@@ -29,6 +30,7 @@ pub(crate) fn flows(count: usize) -> impl Iterator<Item = Flow> {
             ),
             dst: ([172, 16, 0, low], if tcp { 443 } else { 53 }),
             mark: n,
+            zone: ZONE,
         }
     })
 }
