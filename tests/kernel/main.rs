@@ -22,6 +22,7 @@ mod handle;
 mod interop;
 #[cfg(feature = "serde")]
 mod json;
+mod leases;
 mod line;
 mod netns;
 mod output;
