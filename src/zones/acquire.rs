@@ -456,6 +456,18 @@ impl Search<'_> {
         if known.reserved || !accept && !known.is_free() {
             return Err(Error::conflict(Operation::Acquire, known));
         }
+        // Whoever tries again and again for a zone that is being taken over would be in the way each
+        // time for as long as a walk takes: so the marker is looked for by itself, before and after.
+        let marked = |known: &mut ZoneUse| match inner.marker(zone)? {
+            Some(found) if !own => {
+                known.claims.push(found);
+                Ok(true)
+            }
+            _ => Ok::<bool, Error>(false),
+        };
+        if marked(&mut known)? {
+            return Err(Error::conflict(Operation::Acquire, known));
+        }
         let hold = Hold::claim(ClaimKind::Lease, zone, want.owner, inner.instance);
         let taken = ops::take_many(
             inner.ct.session(),
@@ -471,6 +483,10 @@ impl Search<'_> {
             Err(error) => return Err(error),
         }
         provisional.claims.insert(zone, hold);
+        if marked(&mut known)? {
+            provisional.release([zone]);
+            return Err(Error::conflict(Operation::Acquire, known));
+        }
         let mut found = inner.look(zone)?;
         found.claims.retain(|claim| {
             claim.hold() != hold && marker.is_none_or(|marker| claim.hold() != marker.hold())

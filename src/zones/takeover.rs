@@ -52,6 +52,8 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move], _: &Turns<'_>) -> Vec<Res
             Operation::Release,
         )
     });
+    // From here on nothing but the marker says whose the zone is.
+    let released: Vec<bool> = results.iter().map(Result::is_ok).collect();
     step(moves, &mut results, |orders| {
         let claim = |order: &Move| {
             Hold::claim(
@@ -75,9 +77,16 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move], _: &Turns<'_>) -> Vec<Res
             })
             .collect()
     });
-    // Also those of moves that failed: nothing is left behind.
-    let markers = ops::release_many(inner.ct.session(), moves.iter().map(marker));
-    drop(markers);
+    // Where the claim could not be made, the marker keeps the zone for its owner until it ends, who
+    // acquires it by that; no other failed move leaves anything behind.
+    let done = moves
+        .iter()
+        .zip(&results)
+        .zip(released)
+        .filter(|((_, result), released)| result.is_ok() || !released)
+        .map(|((order, _), _)| marker(order));
+    let done: Vec<Hold> = done.collect();
+    drop(ops::release_many(inner.ct.session(), done.into_iter()));
     results
 }
 
