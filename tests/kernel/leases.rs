@@ -4,8 +4,8 @@ mod model;
 mod race;
 mod rivals;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl Worker {
             .env(TASK, task)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let reports = BufReader::new(child.stdout.take().unwrap())
@@ -79,9 +80,15 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end, which must be a good one: else what it said is the reason.
+    #[track_caller]
+    fn finish(&mut self) {
         self.orders = None;
-        self.child.wait().unwrap()
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {said}");
     }
 }
 
@@ -151,7 +158,7 @@ impl Random {
 
 /// A handle as a worker has it: not all of them try out the kernel's filters first.
 fn handle(proven: bool) -> Conntrack {
-    let builder = Conntrack::builder();
+    let builder = Conntrack::builder().deadline(PATIENCE);
     if proven {
         builder.open().unwrap()
     } else {
