@@ -378,7 +378,8 @@ impl Search<'_> {
             match result {
                 Ok(()) => self.keep(want, claim.zone(), Some(claim.instance()), at),
                 // It ended or was given up meanwhile: look again.
-                Err(error) if error.is_not_found() => self.again.push(*want),
+                // Or the turn ended before it was done, and another instance was faster.
+                Err(error) if error.is_not_found() || error.is_exists() => self.again.push(*want),
                 Err(error) => self.fail(want, error),
             }
         }
