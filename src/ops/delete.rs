@@ -35,8 +35,10 @@ pub(crate) fn flush_zone(
     zone: Zone,
     options: &DeleteOptions,
 ) -> Result<Deleted> {
+    let [lease, marker] = claim_places(zone);
     let mut claimed = false;
-    for place in claim_places(zone) {
+    // A claim that is being replaced is not there for a moment, and the marker is gone right after.
+    for place in [lease, marker, lease] {
         match single::get(session, &place) {
             Ok(_) => claimed = true,
             // Behind the one that was found there may be a claim.

@@ -281,7 +281,8 @@ impl Search<'_> {
             match result {
                 Ok(()) => self.keep(want, claim.zone(), Some(claim.instance()), at),
                 // It ended or was given up meanwhile: look again.
-                Err(error) if error.is_not_found() => self.again.push(*want),
+                // Or the turn ended before it was done, and another instance was faster.
+                Err(error) if error.is_not_found() || error.is_exists() => self.again.push(*want),
                 Err(error) => self.fail(want, error),
             }
         }
@@ -357,6 +358,18 @@ impl Search<'_> {
         if known.reserved || !accept && !known.is_free() {
             return Err(Error::conflict(Operation::Acquire, known));
         }
+        // Whoever tries again and again for a zone that is being taken over would be in the way each
+        // time for as long as a walk takes: so the marker is looked for by itself, before and after.
+        let marked = |known: &mut ZoneUse| match inner.marker(zone)? {
+            Some(found) if !own => {
+                known.claims.push(found);
+                Ok(true)
+            }
+            _ => Ok::<bool, Error>(false),
+        };
+        if marked(&mut known)? {
+            return Err(Error::conflict(Operation::Acquire, known));
+        }
         let hold = Hold::claim(ClaimKind::Lease, zone, want.owner, inner.instance);
         let taken = ops::try_many(
             inner.ct.session(),
@@ -372,6 +385,10 @@ impl Search<'_> {
             Err(error) => return Err(error),
         }
         provisional.claims.insert(zone, hold);
+        if marked(&mut known)? {
+            provisional.release([zone]);
+            return Err(Error::conflict(Operation::Acquire, known));
+        }
         let mut found = inner.look(zone)?;
         found.claims.retain(|claim| {
             claim.hold() != hold && marker.is_none_or(|marker| claim.hold() != marker.hold())

@@ -285,6 +285,16 @@ impl Inner {
         Ok(None)
     }
 
+    /// Who is replacing a claim of a zone.
+    pub(super) fn marker(&self, zone: Zone) -> Result<Option<Claim>> {
+        let [_, marker] = claim_places(zone);
+        match self.ct.get(marker) {
+            Ok(entry) => Ok(Claim::of(&entry)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes sure that a lease is held, for long enough to work on its zone.
     fn assert_held(&self, held: &Held) -> Result<()> {
         let lasts = self.options.ttl.max(self.options.grace);

@@ -52,6 +52,8 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
             Operation::Release,
         )
     });
+    // From here on nothing but the marker says whose the zone is.
+    let released: Vec<bool> = results.iter().map(Result::is_ok).collect();
     step(moves, &mut results, |orders| {
         let claim = |order: &Move| {
             Hold::claim(
@@ -70,14 +72,21 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
             .into_iter()
             .zip(orders)
             .map(|(result, order)| match result {
-                Err(error) => insist(inner, claim(order), error),
+                Err(error) => insist(inner, claim(order), marker(order), error),
                 done => done,
             })
             .collect()
     });
-    // Also those of moves that failed: nothing is left behind.
-    let markers = ops::release_many(inner.ct.session(), moves.iter().map(marker));
-    drop(markers);
+    // Where the claim could not be made, the marker keeps the zone for its owner until it ends, who
+    // acquires it by that; no other failed move leaves anything behind.
+    let done = moves
+        .iter()
+        .zip(&results)
+        .zip(released)
+        .filter(|((_, result), released)| result.is_ok() || !released)
+        .map(|((order, _), _)| marker(order));
+    let done: Vec<Hold> = done.collect();
+    drop(ops::release_many(inner.ct.session(), done.into_iter()));
     results
 }
 
@@ -128,17 +137,20 @@ fn replace_marker(inner: &Inner, order: &Move, marker: Hold) -> Result<()> {
 
 /// A rival claimed the zone in the moment in which no claim was there. It finds the marker and goes;
 /// or the table was full in that moment, and the marker keeps the zone until there is room.
-fn insist(inner: &Inner, claim: Hold, mut error: Error) -> Result<()> {
-    let mut patience = Patience::new(inner.options.grace / 2);
+fn insist(inner: &Inner, claim: Hold, marker: Hold, mut error: Error) -> Result<()> {
+    let session = inner.ct.session();
+    let grace = inner.options.grace;
+    // A rival that was killed in that moment leaves a trial, which ends within the grace.
+    let mut patience = Patience::new(grace * 2);
     while error.is_exists() || error.is_table_full() {
         if patience.wait().is_err() {
             break;
         }
-        let batch = ops::take_many(
-            inner.ct.session(),
-            std::iter::once(claim),
-            inner.options.ttl,
-        );
+        let kept = ops::renew_many(session, std::iter::once(marker), grace)?;
+        if kept.succeeded() == 0 {
+            break;
+        }
+        let batch = ops::take_many(session, std::iter::once(claim), inner.options.ttl);
         match batch.into_result() {
             Ok(_) => return Ok(()),
             Err(again) => error = again,
