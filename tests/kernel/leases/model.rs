@@ -182,7 +182,7 @@ impl Both<'_> {
     /// What is expected of an owner that may have a zone already.
     fn want(&self, owner: OwnerKey, place: Option<u16>, with_traffic: bool) -> Want {
         if let Some((zone, instance)) = self.model.lease_of(owner) {
-            let fits = place.map_or(RANGE.contains(&zone), |place| place == zone);
+            let fits = place.is_none_or(|place| place == zone);
             let previous = (instance != self.zones.instance()).then_some(instance);
             return if fits {
                 Want::Zone { zone, previous }
@@ -192,7 +192,7 @@ impl Both<'_> {
         }
         let marker = self.model.marker_of(owner);
         let Some(zone) = place else {
-            return match marker.filter(|zone| RANGE.contains(zone)) {
+            return match marker {
                 Some(zone) => Want::Zone {
                     zone,
                     previous: None,
