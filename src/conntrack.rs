@@ -438,11 +438,11 @@ impl Conntrack {
     /// well, and cannot be seen this way.
     ///
     /// A kernel without `nf_tables` has no rules. The memory that is needed does not grow with rules
-    /// that set no zone.
+    /// that set no zone, apart from the names of their chains.
     ///
     /// # Errors
-    /// When the rules cannot be read, and when they were changed each time that they were; never
-    /// only some of them. [`is_permission_denied`](crate::Error::is_permission_denied) without
+    /// When the rules cannot be read, and when they were changed, or changes were tried, each time
+    /// that they were; never only some of them. [`is_permission_denied`](crate::Error::is_permission_denied) without
     /// `CAP_NET_ADMIN`.
     ///
     /// ```

@@ -12,7 +12,7 @@ use crate::error::{Error, Failure, Operation, Result};
 use crate::wire::Datagram;
 
 /// A dump fills at most 32 KiB a read, however large the buffer is (`netlink_dump`).
-const RECEIVE_SIZE: usize = 32 * 1024;
+pub(crate) const RECEIVE_SIZE: usize = 32 * 1024;
 
 /// How many strangers' datagrams are passed over after the deadline.
 const LATE_MAX: u32 = 1024;
@@ -68,6 +68,12 @@ impl Link {
             sent: 0,
             buffer: Vec::with_capacity(RECEIVE_SIZE),
         }
+    }
+
+    /// Receives at most so many bytes at once. Pieces of a dump are as long as the longest receive of
+    /// the socket so far (`netlink_recvmsg`).
+    pub(crate) fn receive_at_most(&mut self, bytes: usize) {
+        self.buffer = Vec::with_capacity(bytes);
     }
 
     pub(crate) fn buffers(&self) -> Buffers {

@@ -10,7 +10,7 @@ pub(crate) mod script;
 mod socket;
 mod transport;
 
-pub(crate) use conversation::{Answer, Link, end_of_wait};
+pub(crate) use conversation::{Answer, Link, RECEIVE_SIZE, end_of_wait};
 pub(crate) use dump::{Dump, DumpState};
 pub(crate) use netns::{Namespace, Target};
 pub(crate) use pool::{Pool, Pooled};

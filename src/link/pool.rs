@@ -126,12 +126,25 @@ impl Pool {
             Some(link) => link,
             None => (self.open)()?,
         };
-        Ok(Pooled {
+        Ok(self.pooled(link))
+    }
+
+    /// A link whose socket has received nothing yet.
+    pub(crate) fn fresh(self: &Arc<Self>) -> Result<Pooled> {
+        // A script does not know what it has received.
+        if self.namespace.is_none() {
+            return self.take();
+        }
+        Ok(self.pooled((self.open)()?))
+    }
+
+    fn pooled(self: &Arc<Self>, link: Link) -> Pooled {
+        Pooled {
             link: Some(link),
             pool: Arc::clone(self),
             occupied: false,
             process: std::process::id(),
-        })
+        }
     }
 
     fn give_back(&self, link: Link, process: u32) {

@@ -3,10 +3,18 @@
 //! The kernel gives a list in pieces, and goes on behind as many rules as it has gone through
 //! (`__nf_tables_dump_rules`). Every change that is made counts the generation up, so a list between
 //! two equal generations has none in it. But rules of a change that is tried and given up (`nft
-//! --check`) are among those that it goes through for a while, and with them gone it would pass over
-//! others without a word. So a list of several pieces is read again until two are the same.
+//! --check`) are among those that it goes through for a while, and with them gone it passes over as
+//! many others without a word, or over all the rest. Within a piece it passes over none. So:
+//!
+//! - A rule says which one is before it in its chain. Where that is not the one that was read before
+//!   it, something is missing, or was given twice.
+//! - What is missing where a chain ends, or the list, is missing behind the end of a piece: also behind
+//!   the only one that came. So rules are read until several readings are the same whose pieces end
+//!   elsewhere: what was passed over in one is in the middle of a piece of another.
+//!
+//! Elements of maps are counted in the same way (`nf_tables_dump_set`), and are read as often.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use nix::errno::Errno;
@@ -15,14 +23,25 @@ use tracing::warn;
 use super::Session;
 use super::trace::{Conversation, converse};
 use crate::error::{Error, Operation, Result};
-use crate::link::{Answer, Dump, DumpState, Link, Pooled};
+use crate::link::{Answer, Dump, DumpState, Link, Pooled, RECEIVE_SIZE};
 use crate::model::{RuleFamily, RuledZones, Zone, ZoneRule};
-use crate::wire::{self, Datagram, Deed, Loaded, RuleRef};
+use crate::wire::{self, Datagram, Deed, Loaded, NETLINK_HEADER, RuleRef};
 
 const OPERATION: Operation = Operation::Rules;
 
-/// How often the rules are read until nothing has changed meanwhile.
-const READINGS: u32 = 5;
+/// How long the first piece of each good reading of a generation may be, in KiB. As the others are of
+/// full length, the ends of all are moved.
+const FIRST_PIECES: [usize; 12] = [32, 16, 24, 8, 28, 12, 20, 10, 30, 14, 22, 18];
+
+/// How often the rules are read, good and bad.
+const READINGS: usize = 20;
+
+/// So many readings that are the same tell the truth, if at no place all of them could have passed
+/// over rules between two chains.
+const ALIKE: usize = 3;
+
+/// The same where they could: before rules so long that pieces of any kind end there.
+const ALIKE_LONG: usize = 6;
 
 /// A number that changes with every change of the namespace's rules (`NFTA_GEN_ID`). `None` where
 /// the kernel has no `nf_tables`, and so no rules. Elements that packets add to a map do not change it;
@@ -52,40 +71,116 @@ fn generation(session: &Session, link: &mut Link) -> Result<Option<u32>> {
     Ok(None)
 }
 
+/// A link that is about to give a list whose first piece has at most so many bytes, and the
+/// generation. That is as long as the longest answer that the socket was ready to take so far
+/// (`netlink_dump`), so it gets an answer first.
+fn ready(session: &Session, first: usize) -> Result<(Pooled, Option<u32>)> {
+    let mut link = if first < RECEIVE_SIZE {
+        let mut link = session.pool.fresh()?;
+        link.receive_at_most(first);
+        link
+    } else {
+        session.pool.take()?
+    };
+    let generation = generation(session, &mut link)?;
+    if first < RECEIVE_SIZE {
+        link.receive_at_most(RECEIVE_SIZE);
+    }
+    Ok((link, generation))
+}
+
 pub(crate) fn zone_rules(session: &Session) -> Result<Vec<ZoneRule>> {
     let mut conversation = Conversation::new(session, OPERATION, None);
     let span = conversation.span.clone();
     let _entered = span.enter();
-    let mut before: Option<(u32, Reading)> = None;
+    let mut best: Option<Best> = None;
     for _ in 0..READINGS {
-        // The first piece of a list is as long as the longest answer that the socket was ready to
-        // take so far (`netlink_dump`), and a rule that does not fit ends the list. So the socket
-        // gets an answer first.
-        let mut link = session.pool.take()?;
-        let Some(generation) = generation(session, &mut link)? else {
+        let first = best.as_ref().map_or(RECEIVE_SIZE, Best::next_first);
+        let (link, generation) = ready(session, first)?;
+        let Some(generation) = generation else {
             return Ok(Vec::new());
         };
-        let reading = Reading::new(session, link, &span)?;
+        let reading = Reading::new(session, link, first, &span)?;
         conversation.bytes += reading.bytes;
         let now = converse(session, OPERATION, None, 0, |link| {
             self::generation(session, link)
         })?;
-        if !reading.whole || now != Some(generation) {
+        let another = best
+            .as_ref()
+            .is_some_and(|best| best.generation != generation);
+        if another || now != Some(generation) {
             warn!("the rules changed while they were read, reading them again");
-            before = None;
+            best = None;
             continue;
         }
-        let now = (generation, reading);
-        if !now.1.in_pieces || before.is_some_and(|before| before == now) {
-            conversation.entries = now.1.rules.len() as u64;
-            return Ok(now.1.rules);
+        if !reading.whole {
+            continue;
         }
-        before = Some(now);
+        let best = match &mut best {
+            Some(best) => {
+                best.compare(reading);
+                best
+            }
+            None => best.insert(Best::new(generation, reading)),
+        };
+        if best.is_certain() {
+            conversation.entries = best.reading.rules.len() as u64;
+            return Ok(std::mem::take(&mut best.reading.rules));
+        }
     }
     Err(Error::unknown(
         OPERATION,
-        format!("the rules changed each of the {READINGS} times that they were read"),
+        format!("the rules changed, or changes were tried, while they were read {READINGS} times"),
     ))
+}
+
+/// The readings of a generation so far.
+struct Best {
+    generation: u32,
+    /// The longest: rules may be missing from a good reading, but none is there twice.
+    reading: Reading,
+    /// So many were the same.
+    alike: usize,
+    /// How many there were, good ones alone.
+    readings: usize,
+}
+
+impl Best {
+    fn new(generation: u32, reading: Reading) -> Self {
+        Self {
+            generation,
+            reading,
+            alike: 1,
+            readings: 1,
+        }
+    }
+
+    /// How long the first piece of the next reading may be. A list ends before a rule that does not
+    /// fit a piece, so it has room for the first one.
+    fn next_first(&self) -> usize {
+        let first = FIRST_PIECES[self.readings % FIRST_PIECES.len()] * 1024;
+        first.max(self.reading.first_rule).min(RECEIVE_SIZE)
+    }
+
+    fn compare(&mut self, reading: Reading) {
+        self.readings += 1;
+        if self.reading == reading {
+            self.alike += 1;
+            self.reading.doubts.retain(|at| reading.doubts.contains(at));
+        } else if reading.count >= self.reading.count {
+            warn!("rules were passed over, reading them again");
+            self.reading = reading;
+            self.alike = 1;
+        }
+    }
+
+    fn is_certain(&self) -> bool {
+        // A first piece of full length that is empty has gone through the list to its end.
+        if self.reading.count == 0 && self.readings == 1 {
+            return true;
+        }
+        self.alike >= ALIKE && (self.reading.doubts.is_empty() || self.alike >= ALIKE_LONG)
+    }
 }
 
 /// All rules, read once.
@@ -93,11 +188,17 @@ pub(crate) fn zone_rules(session: &Session) -> Result<Vec<ZoneRule>> {
 struct Reading {
     /// Those that set a zone.
     rules: Vec<ZoneRule>,
+    /// How many there are, whatever they do.
+    count: u64,
     /// What comes of all rules, in their order.
     digest: u64,
-    /// More than one piece of a list was needed.
-    in_pieces: bool,
-    /// Nothing was lost, and nothing changed as far as the kernel said.
+    /// How many rules were read when a piece began with the first rule of a chain: of chains before it
+    /// the end may be missing, and whole ones.
+    doubts: BTreeSet<u64>,
+    /// Bytes of the first rule.
+    first_rule: usize,
+    /// Nothing was lost, nothing changed as far as the kernel said, and no rule shows that another one
+    /// is missing before it.
     whole: bool,
     bytes: u64,
 }
@@ -105,12 +206,39 @@ struct Reading {
 /// The same was found.
 impl PartialEq for Reading {
     fn eq(&self, other: &Self) -> bool {
-        (self.digest, &self.rules) == (other.digest, &other.rules)
+        (self.count, self.digest, &self.rules) == (other.count, other.digest, &other.rules)
     }
 }
 
-/// Family, table and name of a map.
-type Map = (u8, Vec<u8>, Vec<u8>);
+/// Whether rules follow one upon the other.
+#[derive(Default)]
+struct Sequence {
+    /// All so far.
+    chains: HashSet<Place>,
+    /// That of the last rule, and its handle.
+    last: Option<(Place, u64)>,
+}
+
+impl Sequence {
+    /// `None` if something is missing before this rule, or if it was there already. Otherwise whether
+    /// it is the first of its chain.
+    fn next(&mut self, rule: RuleRef<'_>) -> Option<bool> {
+        if let Some(((family, table, chain), handle)) = &mut self.last {
+            if (*family, &table[..], &chain[..]) == (rule.family, rule.table, rule.chain) {
+                let follows = rule.behind == Some(*handle);
+                *handle = rule.handle;
+                return follows.then_some(false);
+            }
+        }
+        let chain = (rule.family, rule.table.to_vec(), rule.chain.to_vec());
+        let new = rule.behind.is_none() && self.chains.insert(chain.clone());
+        self.last = Some((chain, rule.handle));
+        new.then_some(true)
+    }
+}
+
+/// Family, table and name.
+type Place = (u8, Vec<u8>, Vec<u8>);
 
 /// What may be looked up.
 #[derive(Clone, Default)]
@@ -129,17 +257,20 @@ impl Values {
 }
 
 impl Reading {
-    fn new(session: &Session, link: Pooled, span: &tracing::Span) -> Result<Self> {
+    fn new(session: &Session, link: Pooled, first: usize, span: &tracing::Span) -> Result<Self> {
         let mut reading = Self {
             whole: true,
             ..Self::default()
         };
         let mut digest = DefaultHasher::new();
-        let mut filled: HashMap<Map, Values> = HashMap::new();
-        let mut from_maps: Vec<(usize, Map)> = Vec::new();
+        let mut sequence = Sequence::default();
+        let mut pieces = 0;
+        let mut filled: HashMap<Place, Values> = HashMap::new();
+        let mut from_maps: Vec<(usize, Place)> = Vec::new();
         let mut dump = Dump::start(link, OPERATION, session.deadline, true, wire::rules_dump)?
             .within(span.clone());
         while let Some(range) = dump.advance()? {
+            let length = range.len() + NETLINK_HEADER;
             let rule = wire::decode_rule(dump.payload(range), |rule, deed| match deed {
                 Deed::SetsZone {
                     zone,
@@ -175,11 +306,26 @@ impl Reading {
             // A rule that cannot be read may set any zone.
             let rule = rule.map_err(|malformed| malformed.error(OPERATION))?;
             rule.hash(&mut digest);
+            let begins_piece = dump.state().pieces > pieces;
+            pieces = dump.state().pieces;
+            match sequence.next(rule) {
+                Some(true) if begins_piece => drop(reading.doubts.insert(reading.count)),
+                Some(_) => {}
+                None => reading.whole = false,
+            }
+            if reading.count == 0 {
+                reading.first_rule = length;
+            }
+            reading.count += 1;
         }
         reading.note(dump.state());
         drop(dump);
         reading.digest = digest.finish();
-        reading.look_up(session, span, filled, from_maps)?;
+        if !reading.whole {
+            span.in_scope(|| warn!("rules were lost or passed over"));
+            return Ok(reading);
+        }
+        reading.look_up(session, first, span, filled, from_maps)?;
         Ok(reading)
     }
 
@@ -187,15 +333,16 @@ impl Reading {
     fn look_up(
         &mut self,
         session: &Session,
+        first: usize,
         span: &tracing::Span,
-        mut filled: HashMap<Map, Values>,
-        from_maps: Vec<(usize, Map)>,
+        mut filled: HashMap<Place, Values>,
+        from_maps: Vec<(usize, Place)>,
     ) -> Result<()> {
-        let mut known: HashMap<Map, RuledZones> = HashMap::new();
+        let mut known: HashMap<Place, RuledZones> = HashMap::new();
         for (place, map) in from_maps {
             if !known.contains_key(&map) {
                 let mut values = filled.remove(&map).unwrap_or_default();
-                self.elements(session, span, &map, &mut values)?;
+                self.elements(session, first, span, &map, &mut values)?;
                 known.insert(map.clone(), values.zones());
             }
             if let (Some(rule), Some(zones)) = (self.rules.get_mut(place), known.get(&map)) {
@@ -208,14 +355,15 @@ impl Reading {
     fn elements(
         &mut self,
         session: &Session,
+        first: usize,
         span: &tracing::Span,
-        map: &Map,
+        map: &Place,
         values: &mut Values,
     ) -> Result<()> {
         let (family, table, name) = map.clone();
         let request =
             move |datagram: &mut Datagram| wire::elements_dump(datagram, family, &table, &name);
-        let link = session.pool.take()?;
+        let (link, _) = ready(session, first)?;
         let mut dump =
             Dump::start(link, OPERATION, session.deadline, true, request)?.within(span.clone());
         loop {
@@ -239,12 +387,11 @@ impl Reading {
     }
 
     fn note(&mut self, state: DumpState) {
-        self.in_pieces |= state.pieces > 1;
         self.whole &= !state.incomplete;
         self.bytes += state.bytes;
     }
 }
 
-fn map_of(rule: RuleRef<'_>, map: &[u8]) -> Map {
+fn map_of(rule: RuleRef<'_>, map: &[u8]) -> Place {
     (rule.family, rule.table.to_vec(), map.to_vec())
 }

@@ -110,6 +110,9 @@ pub(crate) struct RuleRef<'a> {
     pub(crate) table: &'a [u8],
     pub(crate) chain: &'a [u8],
     pub(crate) handle: u64,
+    /// The handle of the rule before it in its chain. In a list that is the one that is in force, also
+    /// where the list passed over it (`__nf_tables_dump_rules`).
+    pub(crate) behind: Option<u64>,
 }
 
 /// What a rule does that has to do with zones.
@@ -142,11 +145,13 @@ pub(crate) fn decode_rule<'a>(
     let body = attributes(payload)?;
     let mut attrs = Attrs::new(body, BODY, Path::root(Root::Rule));
     let (mut table, mut chain, mut handle, mut expressions) = (None, None, None, None);
+    let mut behind = None;
     while let Some(attr) = attrs.next() {
         match attr.kind {
             NFTA_RULE_TABLE => table = Some(name(attr)),
             NFTA_RULE_CHAIN => chain = Some(name(attr)),
             NFTA_RULE_HANDLE => handle = Some(attrs.be64(attr)?),
+            NFTA_RULE_POSITION => behind = Some(attrs.be64(attr)?),
             NFTA_RULE_EXPRESSIONS => expressions = Some(attr),
             _ => {}
         }
@@ -161,6 +166,7 @@ pub(crate) fn decode_rule<'a>(
         table,
         chain,
         handle,
+        behind,
     };
     // A rule without expressions has none at all.
     if let Some(expressions) = expressions {

@@ -343,7 +343,7 @@ fn a_long_rule_hides_none() {
     drop(lists);
 }
 
-/// Ends the command beside also where the work fails.
+/// Ends the commands beside also where the work fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -352,17 +352,19 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Runs a command again and again beside the work, in the same namespace, for some seconds.
-fn beside(command: &str, mut work: impl FnMut()) {
-    let over = AtomicBool::new(false);
+/// Runs commands again and again beside the work, in the same namespace, for some seconds.
+fn beside(commands: &[String], mut work: impl FnMut()) {
+    let over = &AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let status = Command::new("sh").args(["-c", command]).status().unwrap();
-                assert!(status.success(), "{command}");
-            }
-        });
-        let _over = Over(&over);
+        for command in commands {
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let status = Command::new("sh").args(["-c", command]).status().unwrap();
+                    assert!(status.success(), "{command}");
+                }
+            });
+        }
+        let _over = Over(over);
         let until = Instant::now() + Duration::from_secs(4);
         while Instant::now() < until {
             work();
@@ -389,7 +391,7 @@ fn rules_that_change_meanwhile_are_never_half() {
     run("nft", &["-f", &one]);
     let mut seen = BTreeSet::new();
     let mut refused = 0;
-    beside(&format!("nft -f {one}; nft -f {other}"), || {
+    beside(&[format!("nft -f {one}; nft -f {other}")], || {
         match ct.zone_rules() {
             Ok(rules) => {
                 assert_eq!(rules.len(), usize::from(RULES));
@@ -408,32 +410,80 @@ fn rules_that_change_meanwhile_are_never_half() {
     assert!(!seen.is_empty(), "refused {refused} times");
 }
 
-/// Rules of a change that is tried and given up are gone through by the kernel's lists.
-#[test]
-fn a_change_that_is_only_tried_hides_no_rule() {
-    const RULES: u16 = 400;
+/// Keeps a processor busy, for changes to end at other moments.
+const LOAD: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done";
+
+/// Rules of a change that is tried and given up are gone through by the kernel's lists: reads `rules`
+/// beside `checkers` that try to insert others before them.
+fn beside_tries(rules: &[String], chain: &str, checkers: usize, load: usize) {
     let ct = open();
-    table("inet", "t");
-    let rules = (1..=RULES).map(|zone| format!("add rule inet t c ct zone set {zone}"));
-    nft(&many(rules));
+    nft(&many(rules.iter().cloned()));
     let before = ct.zone_rules().unwrap();
-    assert_eq!(before.len(), usize::from(RULES));
-    let path = std::env::temp_dir().join(format!("zone-rules-tried-{}", std::process::id()));
-    let rules = (0..200).map(|mark| format!("insert rule inet t c meta mark {mark} accept"));
-    std::fs::write(&path, many(rules)).unwrap();
+    assert!(!before.is_empty());
+    let name = format!(
+        "zone-rules-{}-{chain}-{checkers}-{load}",
+        std::process::id()
+    );
+    let path = std::env::temp_dir().join(name);
+    let tried = (0..200).map(|mark| format!("insert rule inet t {chain} meta mark {mark} accept"));
+    std::fs::write(&path, many(tried)).unwrap();
+    let mut commands = vec![format!("nft --check -f {}", path.display()); checkers];
+    commands.resize(checkers + load, LOAD.to_owned());
     let (mut seen, mut refused) = (0, 0);
-    beside(&format!("nft --check -f {}", path.display()), || {
-        match ct.zone_rules() {
-            Ok(rules) => {
-                assert_eq!(told(&rules), told(&before));
-                seen += 1;
-            }
-            Err(error) => {
-                assert!(error.to_string().contains("changed"), "{error}");
-                refused += 1;
-            }
+    beside(&commands, || match ct.zone_rules() {
+        Ok(rules) => {
+            assert_eq!(rules.len(), before.len());
+            assert_eq!(told(&rules), told(&before));
+            seen += 1;
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("changed"), "{error}");
+            refused += 1;
         }
     });
     std::fs::remove_file(&path).unwrap();
     assert!(seen > 0, "refused {refused} times");
+}
+
+/// Rules in one chain.
+fn one_chain() -> Vec<String> {
+    let rules = (1..=400).map(|zone| format!("add rule inet t c ct zone set {zone}"));
+    {
+        ["add table inet t", "add chain inet t c"]
+            .map(str::to_owned)
+            .into_iter()
+    }
+    .chain(rules)
+    .collect()
+}
+
+#[test]
+fn a_change_that_is_only_tried_hides_no_rule() {
+    beside_tries(&one_chain(), "c", 1, 0);
+}
+
+#[test]
+fn changes_that_are_tried_at_once_hide_no_rule() {
+    beside_tries(&one_chain(), "c", 3, 0);
+}
+
+#[test]
+fn a_change_that_is_tried_on_a_busy_machine_hides_no_rule() {
+    beside_tries(&one_chain(), "c", 1, 2);
+}
+
+/// With a rule or two in each, whole chains may be missing, and the rest does not show it.
+#[test]
+fn a_change_that_is_only_tried_hides_no_chain() {
+    let chains = (1..=300).flat_map(|zone| {
+        [
+            format!("add chain inet t c{zone}"),
+            format!("add rule inet t c{zone} ct zone set {zone}"),
+        ]
+    });
+    let rules: Vec<_> = ["add table inet t".to_owned()]
+        .into_iter()
+        .chain(chains)
+        .collect();
+    beside_tries(&rules, "c1", 1, 0);
 }

@@ -63,6 +63,7 @@ fn message(expressions: &[Vec<u8>]) -> Vec<u8> {
         attribute(NFTA_RULE_TABLE, b"filter\0"),
         attribute(NFTA_RULE_CHAIN, b"prerouting\0"),
         attribute(NFTA_RULE_HANDLE, &5_u64.to_be_bytes()),
+        attribute(NFTA_RULE_POSITION, &4_u64.to_be_bytes()),
         nest(NFTA_RULE_EXPRESSIONS, expressions),
         attribute(7, b"user data"),
     ];
@@ -106,6 +107,7 @@ fn a_rule_says_where_it_is() {
         table: b"filter",
         chain: b"prerouting",
         handle: 5,
+        behind: Some(4),
     };
     assert_eq!(rule, want);
     let deed = Deed::SetsZone {
