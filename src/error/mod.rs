@@ -113,6 +113,11 @@ enum Repr {
         what: Cow<'static, str>,
         remedy: &'static str,
     },
+    #[error("{operation}: somebody else was at it for the same owner, for {after:?}")]
+    Waited {
+        operation: Operation,
+        after: Duration,
+    },
     #[error("{operation}: no zone is free: {exhausted}")]
     Exhausted {
         operation: Operation,
@@ -381,6 +386,7 @@ impl Error {
             | Repr::TooMany { operation, .. }
             | Repr::NotSent { operation, .. }
             | Repr::Unsupported { operation, .. }
+            | Repr::Waited { operation, .. }
             | Repr::Exhausted { operation, .. }
             | Repr::Lost { operation, .. }
             | Repr::Conflict { operation, .. }
@@ -520,10 +526,11 @@ impl Error {
         self.has(&[nix::errno::Errno::ENOSPC])
     }
 
-    /// The caller's deadline passed before the kernel answered. The outcome is unknown.
+    /// The caller's deadline passed before the kernel answered, and the outcome is unknown; or the wait
+    /// for another process that was at work on the same zone or owner took too long, and nothing was done.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
-        matches!(&*self.0, Repr::Deadline { .. })
+        matches!(&*self.0, Repr::Deadline { .. } | Repr::Waited { .. })
     }
 
     /// An answer was longer than the receive buffer, twice.

@@ -1,11 +1,16 @@
 //! What can go wrong with zones.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::{Error, Operation, Repr};
 use crate::model::{Claim, Exhausted, Zone, ZoneUse};
 
 impl Error {
+    pub(crate) fn waited(operation: Operation, after: Duration) -> Self {
+        Self::new(Repr::Waited { operation, after })
+    }
+
     pub(crate) fn of_exhausted(operation: Operation, exhausted: Exhausted) -> Self {
         Self::new(Repr::Exhausted {
             operation,

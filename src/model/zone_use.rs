@@ -1,6 +1,7 @@
 //! Who uses a zone, and how.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Claim, ClaimKind, EntryZone, Family, Zone, ZoneRule};
 
@@ -54,7 +55,7 @@ pub struct ZoneUse {
     /// Who claims it.
     pub claims: Vec<Claim>,
     /// The rules that put packets into it.
-    pub rules: Vec<ZoneRule>,
+    pub rules: Vec<Arc<ZoneRule>>,
     /// The names of sources that the caller brought and that name the zone.
     pub sources: Vec<String>,
     /// Whether the caller reserved it.
@@ -169,7 +170,7 @@ impl fmt::Display for ZoneUse {
 }
 
 /// Why no zone of a range is free: how many of them are what. A zone that is several of it counts
-/// as the first in this order: reserved, ruled, leased, quarantined, occupied.
+/// as the first in this order: reserved, ruled, quarantined, leased, occupied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Exhausted {
@@ -210,10 +211,10 @@ impl Exhausted {
             &mut self.reserved
         } else if user.is_ruled() {
             &mut self.ruled
-        } else if !user.claims.is_empty() {
-            &mut self.leased
         } else if user.quarantined {
             &mut self.quarantined
+        } else if !user.claims.is_empty() {
+            &mut self.leased
         } else if user.is_occupied() {
             &mut self.occupied
         } else {

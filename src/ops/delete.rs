@@ -26,7 +26,18 @@ pub(crate) fn delete_matching(
     filter: &Filter,
     options: &DeleteOptions,
 ) -> Result<Deleted> {
-    run(session, filter, options, false)
+    run(session, filter, options, Claims::Meant)
+}
+
+/// What becomes of claims of leased zones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    /// They are entries like others.
+    Meant,
+    /// There was none to be spared by the kernel; one that is met since is.
+    Absent,
+    /// They stay.
+    Spared,
 }
 
 /// Deletes what is in a zone, but for claims of it.
@@ -47,14 +58,19 @@ pub(crate) fn flush_zone(
             Err(error) => return Err(error),
         }
     }
-    run(session, &Filter::new().zone(zone), options, claimed)
+    let claims = if claimed {
+        Claims::Spared
+    } else {
+        Claims::Absent
+    };
+    run(session, &Filter::new().zone(zone), options, claims)
 }
 
 fn run(
     session: &Session,
     filter: &Filter,
     options: &DeleteOptions,
-    spare_claims: bool,
+    claims: Claims,
 ) -> Result<Deleted> {
     if filter.means_everything() {
         return Err(Error::invalid(
@@ -76,13 +92,13 @@ fn run(
         session,
         filter,
         options,
-        spare_claims,
+        spare_claims: claims != Claims::Meant,
         deleted: Deleted::nothing(),
         met: Met::default(),
         undone: HashMap::new(),
     };
     let mut passes = 0;
-    let by_kernel = !spare_claims
+    let by_kernel = claims != Claims::Spared
         && match by_kernel(session, filter, options) {
             // It may be done: not to be said as if nothing were, and another look will tell.
             Err(error) if error.is_outcome_unknown() => {

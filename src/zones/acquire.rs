@@ -131,16 +131,18 @@ fn renew_known(
     if known.is_empty() {
         return;
     }
-    let failed: HashSet<Zone> = inner
-        .renew(&known)
-        .failed
-        .iter()
-        .map(|(zone, _)| *zone)
-        .collect();
+    let failed: HashMap<Zone, Error> = inner.renew_or_restore(&known);
     for held in known {
-        if !failed.contains(&held.zone()) {
-            let previous = None;
-            got.insert(held.owner(), Ok(Got { held, previous }));
+        match failed.get(&held.zone()) {
+            None => {
+                let (owner, previous) = (held.owner(), None);
+                got.insert(owner, Ok(Got { held, previous }));
+            }
+            // Another way may be found.
+            Some(error) if error.is_lost() => {}
+            Some(error) => {
+                got.insert(held.owner(), Err(error.clone()));
+            }
         }
     }
     pending.retain(|want| !got.contains_key(&want.owner));
@@ -178,10 +180,14 @@ impl Search<'_> {
             _ => Arc::new(Held::new(self.inner, zone, want.owner, at)),
         };
         held.set_renewed(at);
-        let mut memory = self.inner.memory();
-        memory.keep(&held);
-        memory.end_quarantine(zone);
-        drop(memory);
+        let before = {
+            let mut memory = self.inner.memory();
+            memory.end_quarantine(zone);
+            memory.keep(&held)
+        };
+        if let Some(before) = before {
+            before.end();
+        }
         tracing::debug!(zone = zone.get(), owner = %want.owner, "a zone is leased");
         self.got.insert(want.owner, Ok(Got { held, previous }));
     }
@@ -305,7 +311,7 @@ impl Search<'_> {
             claims: HashMap::new(),
         };
         let mut placed: Vec<(Want, Zone)> = Vec::new();
-        let mut markers: Vec<Hold> = Vec::new();
+        let mut markers: Vec<(OwnerKey, Hold)> = Vec::new();
         let mut anywhere = Vec::new();
         let named = inner.named()?;
         for (want, marker) in fresh {
@@ -324,7 +330,7 @@ impl Search<'_> {
             match self.place(&want, zone, marker, &named, &mut provisional) {
                 Ok(()) => {
                     placed.push((want, zone));
-                    markers.extend(marker.map(|marker| marker.hold()));
+                    markers.extend(marker.map(|marker| (want.owner, marker.hold())));
                 }
                 Err(error) if marker.is_some() && error.is_conflict() => self.again.push(want),
                 Err(error) => self.fail(&want, error),
@@ -336,6 +342,11 @@ impl Search<'_> {
         }
         // What was found before something failed is had nevertheless.
         let confirmed = self.confirm(placed, turns, &mut provisional);
+        // The marker of an owner who did not get the zone keeps it for the next try.
+        let got = |(owner, marker): (OwnerKey, Hold)| {
+            matches!(self.got.get(&owner), Some(Ok(_))).then_some(marker)
+        };
+        let markers: Vec<Hold> = markers.into_iter().filter_map(got).collect();
         report_left(&ops::release_many(inner.ct.session(), markers.into_iter()));
         confirmed.and(found)
     }
@@ -355,6 +366,13 @@ impl Search<'_> {
         let mut known = named.zone(zone);
         known.reserved = inner.options.reserved.contains(&zone);
         known.quarantined = !accept && inner.memory().quarantined().contains(&zone);
+        // This allocator has it for another owner, or another one for this owner, though the claim may
+        // have been flushed away.
+        let other = inner.own_zone(want.owner).is_some_and(|own| own != zone);
+        if other || inner.own_zones().contains(&zone) {
+            known.claims.extend(inner.holder(zone)?);
+            return Err(Error::conflict(Operation::Acquire, known));
+        }
         if known.reserved || !accept && !known.is_free() {
             return Err(Error::conflict(Operation::Acquire, known));
         }
@@ -419,8 +437,11 @@ impl Search<'_> {
             let (candidates, fresh) = memory.candidates(&inner.options);
             (candidates, memory.quarantined(), fresh)
         };
+        // Those of this allocator, whose claims somebody may have flushed away: the keeper restores them.
+        let own = inner.own_zones();
         let usable = |zone: &Zone| {
-            !inner.options.reserved.contains(zone)
+            !own.contains(zone)
+                && !inner.options.reserved.contains(zone)
                 && !claimed.contains_key(zone)
                 && !named.contains(*zone)
                 && !quarantined.contains(zone)

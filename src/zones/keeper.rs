@@ -16,8 +16,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::allocator::Inner;
 use super::lease::Held;
 use crate::error::{Error, Operation, Result};
-use crate::model::{Claim, Event, EventGroups, OwnerKey, Zone, claim_places};
+use crate::model::{Claim, ClaimKind, Event, EventGroups, OwnerKey, Zone, claim_places};
 use crate::ops::{self, Events};
+
+/// What failed is tried again after this time.
+const SOON: Duration = Duration::from_secs(1);
+/// So many events are read before anything else is looked at.
+const EVENTS: u32 = 4096;
+/// What happened and was not asked for yet: more is dropped.
+const TOLD: usize = 4096;
 
 /// What happened to a lease.
 #[derive(Debug, Clone)]
@@ -97,11 +104,12 @@ impl Keeper {
         };
         let events = inner.ct.events().groups(EventGroups::DESTROY).open()?;
         let (stop, stopped) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(TOLD);
         let tell = tell.unwrap_or_else(|| {
             Box::new(move |event| {
-                // Nobody listens any more once the keeper is being dropped.
-                let _ = sender.send(event);
+                if sender.try_send(event).is_err() {
+                    tracing::debug!("nobody asks what happened to leases");
+                }
             })
         });
         let watch = Watch {
@@ -111,6 +119,7 @@ impl Keeper {
             events,
             stopped,
             tell,
+            soon: false,
         };
         let thread = std::thread::Builder::new()
             .name("ctnetlink-keeper".to_owned())
@@ -123,7 +132,7 @@ impl Keeper {
         })
     }
 
-    /// What happened to leases. Empty where [`keep_with`](super::ZoneAllocator::keep_with) tells.
+    /// What happened to leases: up to 4096 of it are kept until they are asked for. Empty where [`keep_with`](super::ZoneAllocator::keep_with) tells.
     #[must_use]
     pub fn events(&self) -> &Receiver<LeaseEvent> {
         &self.events
@@ -156,20 +165,21 @@ struct Watch {
     events: Events,
     stopped: UnixStream,
     tell: Tell,
+    /// Something is to be tried again before the next renewal is due.
+    soon: bool,
 }
 
 impl Watch {
     fn run(mut self) {
         let mut due = Instant::now() + self.third;
         loop {
-            let flushed = match self.wait(due) {
-                Ok(Some(flushed)) => flushed,
-                Ok(None) => return,
-                Err(error) => {
-                    // Without events there are still the renewals.
-                    tracing::warn!(%error, "events of claims are not heard");
-                    HashSet::new()
-                }
+            let waited = self.wait(due).or_else(|error| {
+                // Without events there are still the renewals.
+                tracing::warn!(%error, "events of claims are not heard");
+                self.rest(due)
+            });
+            let Ok(Some(flushed)) = waited else {
+                return;
             };
             let Some(inner) = self.inner.upgrade() else {
                 return;
@@ -185,15 +195,37 @@ impl Watch {
             if now >= due {
                 due = now + self.third;
             }
+            self.soon = false;
             self.keep(&inner, &look);
+            if self.soon {
+                due = due.min(Instant::now() + SOON);
+            }
         }
+    }
+
+    /// Waits for the end alone, or until a renewal is due.
+    fn rest(&self, due: Instant) -> Result<Option<HashSet<Zone>>> {
+        while Instant::now() < due {
+            if self.is_stopped(due)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(HashSet::new()))
+    }
+
+    fn is_stopped(&self, until: Instant) -> Result<bool> {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut ready = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        wait_for(&mut ready, left)?;
+        Ok(ready[0].any().unwrap_or(true))
     }
 
     /// Waits until a renewal is due, or claims have ended: gives their zones. `None` at the end.
     fn wait(&mut self, due: Instant) -> Result<Option<HashSet<Zone>>> {
         let mut ended = HashSet::new();
         loop {
-            // What is there is read in one go; a flush ends many claims.
+            // What is there is read in one go, within bounds; a flush ends many claims.
+            let mut read = 0;
             while let Some(event) = self.events.try_next()? {
                 match event {
                     Event::Destroy(entry) => {
@@ -202,6 +234,16 @@ impl Watch {
                     // Any claim may be among the lost events.
                     Event::Overrun(_) => ended.extend(self.all()),
                     _ => {}
+                }
+                read += 1;
+                if read >= EVENTS {
+                    if self.is_stopped(Instant::now())? {
+                        return Ok(None);
+                    }
+                    if !ended.is_empty() {
+                        break;
+                    }
+                    read = 0;
                 }
                 if Instant::now() >= due {
                     return Ok(Some(ended));
@@ -215,14 +257,7 @@ impl Watch {
                 PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
             ];
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut ready, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => {
-                    let action = "wait for events";
-                    return Err(Error::system(Operation::Renew, action, errno, None));
-                }
-            }
+            wait_for(&mut ready, left)?;
             if ready[1].any().unwrap_or(true) {
                 return Ok(None);
             }
@@ -279,6 +314,11 @@ impl Watch {
         } else {
             match restore(inner, held) {
                 Ok(None) => LeaseEvent::Restored { zone, owner },
+                // It looks at the zone, and goes if it finds anything there.
+                Ok(Some(holder)) if holder.kind() == ClaimKind::Trial => {
+                    self.soon = true;
+                    return;
+                }
                 Ok(Some(holder)) => {
                     held.end();
                     LeaseEvent::Lost {
@@ -287,7 +327,10 @@ impl Watch {
                         holder: Some(holder),
                     }
                 }
-                Err(error) => LeaseEvent::Failed { zone, owner, error },
+                Err(error) => {
+                    self.soon = true;
+                    LeaseEvent::Failed { zone, owner, error }
+                }
             }
         };
         // The caller's code may do anything with the lease.
@@ -297,6 +340,7 @@ impl Watch {
     }
 
     fn failed(&mut self, leases: &[Arc<Held>], error: &Error) {
+        self.soon = true;
         for held in leases {
             (self.tell)(LeaseEvent::Failed {
                 zone: held.zone(),
@@ -307,8 +351,19 @@ impl Watch {
     }
 }
 
+fn wait_for(ready: &mut [PollFd<'_>], left: Duration) -> Result<()> {
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(ready, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => {
+            let action = "wait for events";
+            Err(Error::system(Operation::Renew, action, errno, None))
+        }
+    }
+}
+
 /// Claims a zone again, unless somebody has: gives who.
-fn restore(inner: &Inner, held: &Held) -> Result<Option<Claim>> {
+pub(super) fn restore(inner: &Inner, held: &Held) -> Result<Option<Claim>> {
     let at = Instant::now();
     let own = held.hold();
     let batch = ops::take_many(inner.ct.session(), std::iter::once(own), inner.options.ttl);

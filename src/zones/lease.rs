@@ -1,11 +1,14 @@
 //! A zone that is held.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::allocator::Inner;
+use super::keeper::restore;
+use super::turns::{Patience, Turns, complete};
 use crate::error::{Error, Operation, Result};
 use crate::model::{
     Claim, ClaimKind, Completeness, DeleteOptions, Deleted, Hold, Instance, OwnerKey, Zone,
@@ -70,6 +73,15 @@ impl Held {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A lease that is over stays so, though the same owner may have the zone again by another one.
+    pub(super) fn check(&self, operation: Operation) -> Result<()> {
+        if !self.is_over() {
+            return Ok(());
+        }
+        let holder = self.inner.holder(self.zone).unwrap_or(None);
+        Err(Error::lost(operation, self.zone, holder))
+    }
+
     /// It is no longer kept.
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::Release);
@@ -80,13 +92,14 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.inner.memory().forget(self);
-        if self.inner.options.release_on_drop
-            && !self.is_over()
-            && !self.left.load(Ordering::Acquire)
+        if !self.inner.options.release_on_drop
+            || self.is_over()
+            || self.left.load(Ordering::Acquire)
         {
-            if let Err(error) = self.inner.release(self) {
-                tracing::warn!(zone = self.zone.get(), %error, "a dropped lease was not released");
-            }
+            return;
+        }
+        if let Err(error) = self.inner.release_dropped(self) {
+            tracing::warn!(zone = self.zone.get(), %error, "a dropped lease was not released");
         }
     }
 }
@@ -100,8 +113,8 @@ pub struct Released {
     pub zone: Zone,
     /// What was in it.
     pub deleted: Deleted,
-    /// Entries came back, or could not be deleted: the claim stays for the time of the quarantine, so
-    /// that nobody is handed the zone.
+    /// Entries came back, or could not be deleted: the zone is marked for the time of the quarantine, so
+    /// that nobody is handed it.
     pub quarantined: bool,
 }
 
@@ -186,6 +199,7 @@ impl Lease {
     /// # Errors
     /// [`is_lost`](Error::is_lost), with who holds the zone now.
     pub fn renew(&self) -> Result<()> {
+        self.held.check(Operation::Renew)?;
         let renewed = self.held.inner.renew(std::slice::from_ref(&self.held));
         match renewed.failed.into_iter().next() {
             Some((_, error)) => Err(error),
@@ -205,8 +219,9 @@ impl Lease {
     /// Gives the zone back: deletes its entries, sees that none comes back, and ends the claim.
     ///
     /// # Errors
-    /// [`is_lost`](Error::is_lost): nothing was deleted then. After another error the claim ends by
-    /// itself; until then the same key acquires the zone again.
+    /// [`is_lost`](Error::is_lost): nothing was deleted then, unless the lease was lost while it was
+    /// done. After another error the claim ends by itself; until then the same key acquires the zone
+    /// again.
     pub fn release(self) -> Result<Released> {
         let released = self.held.inner.release(&self.held);
         self.held.left.store(true, Ordering::Release);
@@ -273,6 +288,66 @@ impl Inner {
         outcome
     }
 
+    /// The zones that are leased here, as far as is known.
+    pub(super) fn own_zones(&self) -> HashSet<Zone> {
+        let leases = self.memory().leases();
+        let live =
+            |held: &&Arc<Held>| !held.is_over() && held.renewed().elapsed() < self.options.ttl;
+        leases.iter().filter(live).map(|held| held.zone).collect()
+    }
+
+    /// The zone that is leased here for this owner, as far as is known.
+    pub(super) fn own_zone(&self, owner: OwnerKey) -> Option<Zone> {
+        let held = self.memory().lease_of(owner)?;
+        let live = !held.is_over() && held.renewed().elapsed() < self.options.ttl;
+        live.then_some(held.zone)
+    }
+
+    /// Renews leases, and puts back the claims that somebody flushed away: gives what failed.
+    pub(super) fn renew_or_restore(&self, leases: &[Arc<Held>]) -> HashMap<Zone, Error> {
+        let at = Instant::now();
+        let holds = leases.iter().map(|held| held.hold());
+        let results = match ops::renew_many(self.ct.session(), holds, self.options.ttl) {
+            Ok(batch) => complete(batch, leases.len(), Operation::Renew),
+            Err(error) => leases.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut failed = HashMap::new();
+        for (held, result) in leases.iter().zip(results) {
+            match result {
+                Ok(()) => held.set_renewed(at),
+                Err(error) if error.is_not_found() => {
+                    if let Some(error) = self.restored(held) {
+                        failed.insert(held.zone, error);
+                    }
+                }
+                Err(error) => {
+                    failed.insert(held.zone, error);
+                }
+            }
+        }
+        failed
+    }
+
+    /// Puts a claim back that is gone, unless it may have ended by itself. Gives why not.
+    fn restored(&self, held: &Held) -> Option<Error> {
+        let turn = held.turn();
+        let lost = |holder| Error::lost(Operation::Renew, held.zone, holder);
+        let error = if held.is_over() || held.renewed().elapsed() >= self.options.ttl {
+            lost(self.holder(held.zone).unwrap_or(None))
+        } else {
+            match restore(self, held) {
+                Ok(None) => return None,
+                Ok(Some(holder)) => lost(Some(holder)),
+                Err(error) => error,
+            }
+        };
+        drop(turn);
+        if error.is_lost() {
+            held.end();
+        }
+        Some(error)
+    }
+
     /// Who claims a zone now: by a lease, else by a marker.
     pub(super) fn holder(&self, zone: Zone) -> Result<Option<Claim>> {
         for place in claim_places(zone) {
@@ -312,6 +387,7 @@ impl Inner {
     }
 
     fn flush(&self, held: &Held) -> Result<Deleted> {
+        held.check(Operation::Release)?;
         self.assert_held(held)?;
         self.flush_zone(held.zone)
     }
@@ -321,7 +397,41 @@ impl Inner {
         ops::flush_zone(self.ct.session(), zone, &options)
     }
 
-    pub(super) fn release(&self, held: &Held) -> Result<Released> {
+    /// The last handle is gone. Who acquires for the same owner meanwhile has the zone.
+    fn release_dropped(&self, held: &Held) -> Result<()> {
+        let (turns, results) = Turns::take(self, vec![held.owner]);
+        match results.into_iter().collect::<Result<()>>() {
+            Err(error) if error.is_exists() => return Ok(()),
+            // Nobody else gets a turn either.
+            Err(error) if !error.is_table_full() => return Err(error),
+            _ => {}
+        }
+        let again = self.memory().lease(held.zone);
+        if again.is_none() {
+            let _ = self.release_now(held)?;
+        }
+        drop(turns);
+        Ok(())
+    }
+
+    fn release(&self, held: &Held) -> Result<Released> {
+        held.check(Operation::Release)?;
+        let mut patience = Patience::new(self.options.patience);
+        // Nobody is given the zone for the same owner while it is being flushed.
+        let turns = loop {
+            let (turns, results) = Turns::take(self, vec![held.owner]);
+            match results.into_iter().collect::<Result<()>>() {
+                Err(error) if error.is_exists() => patience.wait()?,
+                Err(error) if !error.is_table_full() => return Err(error),
+                _ => break turns,
+            }
+        };
+        let released = self.release_now(held);
+        drop(turns);
+        released
+    }
+
+    fn release_now(&self, held: &Held) -> Result<Released> {
         let deleted = self.flush(held)?;
         let quarantined = deleted.left
             || deleted.stopped.is_some()
@@ -329,17 +439,24 @@ impl Inner {
         let hold = std::iter::once(held.hold());
         let session = self.ct.session();
         let turn = held.turn();
+        held.check(Operation::Release)?;
         held.end();
-        let done = if quarantined {
+        if quarantined {
             tracing::warn!(
                 zone = held.zone.get(),
                 "entries come back to a released zone: it is set aside"
             );
-            let lasts = self.options.quarantine;
-            ops::renew_many(session, hold, lasts)?.into_result()
-        } else {
-            ops::release_many(session, hold).into_result()
-        };
+            // Nobody's marker, so that nobody is handed the zone, its former owner included.
+            let rest = Hold::claim(
+                ClaimKind::Marker,
+                held.zone,
+                OwnerKey::random(),
+                Instance::random(),
+            );
+            let rest = std::iter::once(rest);
+            ops::take_many(session, rest, self.options.quarantine).into_result()?;
+        }
+        let done = ops::release_many(session, hold).into_result();
         drop(turn);
         match done {
             Ok(_) => {}

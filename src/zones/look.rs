@@ -7,7 +7,7 @@ use super::allocator::Inner;
 use super::map::{Named, ZoneMap};
 use crate::error::{Error, Operation, Result};
 use crate::filter::Filter;
-use crate::model::{CLAIM_PROTOCOL, Claim, Completeness, Entry, Family, Tuple, Zone, ZoneUse};
+use crate::model::{CLAIM_PROTOCOL, Claim, Completeness, Family, Tuple, Zone, ZoneUse};
 use crate::wire::EntryRef;
 
 /// How often a look is repeated that may have missed something.
@@ -55,13 +55,21 @@ impl Inner {
         Err(Error::scan_incomplete(Operation::Scan, why))
     }
 
-    /// Entries that have ended and are still held. Asked after the table: an entry goes from there to
-    /// here, never back.
-    fn dying(&self, mut visitor: impl FnMut(&Entry)) -> Result<()> {
-        for entry in self.ct.list_dying()? {
-            visitor(&entry.map_err(|error| incomplete("dying entries", error))?);
+    /// The zones of entries that have ended and are still held. Asked after the table: an entry goes
+    /// from there to here, never back.
+    fn dying(&self) -> Result<Vec<Zone>> {
+        let what = "dying entries";
+        let mut list = self.ct.list_dying()?;
+        let mut zones = Vec::new();
+        for entry in list.by_ref() {
+            let entry = entry.map_err(|error| incomplete(what, error))?;
+            zones.push(entry.zone().zone());
         }
-        Ok(())
+        if list.is_incomplete() {
+            let reason = format!("{what}: answers were lost");
+            return Err(Error::scan_incomplete(Operation::Scan, reason));
+        }
+        Ok(zones)
     }
 
     /// How many expectations each master has. The kernel does not say in which zone they are.
@@ -109,7 +117,9 @@ impl Inner {
         let mut map = self.walk(&Filter::new(), &map, |map, entry| {
             note(entry, &masters, map)
         })?;
-        self.dying(|entry| map.add_dying(entry.zone().zone()))?;
+        for zone in self.dying()? {
+            map.add_dying(zone);
+        }
         Ok(map)
     }
 
@@ -131,7 +141,9 @@ impl Inner {
             counts.add(entry.zone()?);
             Ok(())
         })?;
-        self.dying(|entry| found.dying += u32::from(entry.zone().zone() == zone))?;
+        for of in self.dying()? {
+            found.dying += u32::from(of == zone);
+        }
         Ok(found)
     }
 
@@ -140,9 +152,10 @@ impl Inner {
         let masters = self.expectations()?;
         let mut found = self.look(zone)?;
         if !masters.is_empty() {
-            for entry in self.ct.list(&Filter::new().zone(zone))? {
-                found.expectations += masters.get(entry?.orig()).copied().unwrap_or(0);
-            }
+            found.expectations = self.walk(&Filter::new().zone(zone), &0, |count, entry| {
+                *count += masters.get(&entry.orig()?).copied().unwrap_or(0);
+                Ok(())
+            })?;
         }
         let named = self.named()?.zone(zone);
         found.rules = named.rules;

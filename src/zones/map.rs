@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use super::options::zones;
 use crate::error::Result;
@@ -36,7 +37,7 @@ impl Traffic {
 pub struct ZoneMap {
     traffic: Box<[Traffic]>,
     claims: BTreeMap<Zone, Vec<Claim>>,
-    named: Named,
+    named: Arc<Named>,
     reserved: BTreeSet<Zone>,
     quarantined: HashSet<Zone>,
 }
@@ -46,7 +47,7 @@ impl ZoneMap {
         Self {
             traffic: vec![Traffic::default(); ZONES].into_boxed_slice(),
             claims: BTreeMap::new(),
-            named,
+            named: Arc::new(named),
             reserved,
             quarantined,
         }
@@ -146,7 +147,7 @@ impl ZoneMap {
 /// What names zones without the kernel's table of entries saying so.
 #[derive(Clone, Default)]
 pub(super) struct Named {
-    rules: BTreeMap<Zone, Vec<ZoneRule>>,
+    rules: BTreeMap<Zone, Vec<Arc<ZoneRule>>>,
     sources: BTreeMap<Zone, Vec<String>>,
     unbounded: Vec<ZoneRule>,
 }
@@ -154,9 +155,12 @@ pub(super) struct Named {
 impl Named {
     pub(super) fn add_rule(&mut self, rule: ZoneRule) {
         match rule.zones() {
-            RuledZones::These(zones) => {
-                for zone in zones.clone() {
-                    self.rules.entry(zone).or_default().push(rule.clone());
+            RuledZones::These(_) => {
+                let rule = Arc::new(rule);
+                if let RuledZones::These(zones) = rule.zones() {
+                    for zone in zones {
+                        self.rules.entry(*zone).or_default().push(Arc::clone(&rule));
+                    }
                 }
             }
             RuledZones::Any => self.unbounded.push(rule),

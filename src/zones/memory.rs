@@ -38,9 +38,16 @@ impl Memory {
         leases
     }
 
-    pub(super) fn keep(&mut self, held: &Arc<Held>) {
-        self.leases.insert(held.zone(), Arc::downgrade(held));
+    /// Gives the lease that had the zone before, if it is another one: it is over.
+    #[must_use]
+    pub(super) fn keep(&mut self, held: &Arc<Held>) -> Option<Arc<Held>> {
+        let before = self.leases.insert(held.zone(), Arc::downgrade(held));
+        let before = before.and_then(|before| before.upgrade());
+        if let Some(before) = &before {
+            self.zones.remove(&before.owner());
+        }
         self.zones.insert(held.owner(), held.zone());
+        before.filter(|before| !Arc::ptr_eq(before, held))
     }
 
     /// Forgets a lease, unless a newer one has its zone.

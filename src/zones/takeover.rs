@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::allocator::Inner;
 use super::lease::{Held, Lease};
-use super::turns::{Patience, Turns, complete};
+use super::turns::{Patience, Turns, complete, report_left};
 use crate::error::{Error, Operation, Result};
 use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, ZoneUse};
 use crate::ops;
@@ -44,6 +44,14 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
             })
             .collect()
     });
+    // Setting some may have taken long.
+    step(moves, &mut results, |orders| {
+        let markers = orders.iter().map(|order| marker(order));
+        match ops::renew_many(inner.ct.session(), markers, inner.options.grace) {
+            Ok(batch) => complete(batch, orders.len(), Operation::Claim),
+            Err(error) => orders.iter().map(|_| Err(error.clone())).collect(),
+        }
+    });
     step(moves, &mut results, |orders| {
         let claims = orders.iter().map(|order| order.from.hold());
         complete(
@@ -53,7 +61,13 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
         )
     });
     // From here on nothing but the marker says whose the zone is.
-    let released: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    let released: Vec<bool> = results
+        .iter()
+        .map(|result| match result {
+            Ok(()) => true,
+            Err(error) => error.is_outcome_unknown(),
+        })
+        .collect();
     step(moves, &mut results, |orders| {
         let claim = |order: &Move| {
             Hold::claim(
@@ -79,14 +93,25 @@ pub(super) fn take_over(inner: &Inner, moves: &[Move]) -> Vec<Result<()>> {
     });
     // Where the claim could not be made, the marker keeps the zone for its owner until it ends, who
     // acquires it by that; no other failed move leaves anything behind.
-    let done = moves
-        .iter()
-        .zip(&results)
-        .zip(released)
-        .filter(|((_, result), released)| result.is_ok() || !released)
-        .map(|((order, _), _)| marker(order));
-    let done: Vec<Hold> = done.collect();
-    drop(ops::release_many(inner.ct.session(), done.into_iter()));
+    let done: Vec<usize> = (0..moves.len())
+        .filter(|at| results[*at].is_ok() || !released[*at])
+        .collect();
+    let markers = done.iter().map(|at| marker(&moves[*at]));
+    let ended = ops::release_many(inner.ct.session(), markers);
+    for (at, result) in done.into_iter().zip(ended.into_results()) {
+        match (&results[at], result) {
+            // It ended before the claim was made, so another one may have had the zone meanwhile.
+            (Ok(()), Err(error)) if error.is_not_found() => {
+                let order = &moves[at];
+                let zone = order.from.zone();
+                let claim = Hold::claim(ClaimKind::Lease, zone, order.to, inner.instance);
+                let back = ops::release_many(inner.ct.session(), std::iter::once(claim));
+                report_left(&back);
+                results[at] = Err(error);
+            }
+            _ => {}
+        }
+    }
     results
 }
 
@@ -160,9 +185,22 @@ fn insist(inner: &Inner, claim: Hold, marker: Hold, mut error: Error) -> Result<
 }
 
 pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Result<Lease> {
+    match give(inner, &lease, owner) {
+        Ok(None) => Ok(lease),
+        Ok(Some(renamed)) => Ok(renamed),
+        Err(error) => {
+            // Its owner keeps the zone, whatever was chosen for dropped leases.
+            lease.leave();
+            Err(error)
+        }
+    }
+}
+
+fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lease>> {
     let old = Arc::clone(lease.held());
+    old.check(Operation::Rename)?;
     if old.owner() == owner {
-        return Ok(lease);
+        return Ok(None);
     }
     let both = [old.owner(), owner];
     let mut patience = Patience::new(inner.options.patience);
@@ -184,10 +222,12 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
         let holder = inner.holder(old.zone())?;
         return Err(Error::lost(Operation::Rename, old.zone(), holder));
     };
-    if let Some(other) = claims.iter().find(|claim| claim.owner() == owner) {
+    let other = claims.iter().find(|claim| claim.owner() == owner);
+    let zone = other.map(Claim::zone).or_else(|| inner.own_zone(owner));
+    if let Some(zone) = zone {
         let by = ZoneUse {
-            claims: vec![*other],
-            ..ZoneUse::unused(other.zone())
+            claims: other.copied().into_iter().collect(),
+            ..ZoneUse::unused(zone)
         };
         return Err(Error::conflict(Operation::Rename, by));
     }
@@ -196,7 +236,7 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
         to: owner,
     };
     if turns.keep(&both)?.contains(&false) {
-        return Err(Error::deadline(Operation::Rename, inner.options.grace));
+        return Err(Error::waited(Operation::Rename, inner.options.grace));
     }
     // From here on the keeper has no claim to put back.
     let turn = old.turn();
@@ -211,6 +251,7 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
     })?;
     drop(turn);
     let held = Arc::new(Held::new(inner, old.zone(), owner, at));
-    inner.memory().keep(&held);
-    Ok(Lease::new(held, lease.previous()))
+    let before = inner.memory().keep(&held);
+    drop(before);
+    Ok(Some(Lease::new(held, lease.previous())))
 }

@@ -102,7 +102,8 @@ impl Inner {
             };
             found.claims.retain(|claim| claim.hold() != own);
             let mut occupied = found.is_occupied();
-            if occupied && flush && found.claims.is_empty() {
+            // Flushing others may have taken long: only what is still claimed may be flushed.
+            if occupied && flush && found.claims.is_empty() && self.still_on_trial(own)? {
                 occupied = self.flush_zone(zone)?.left || self.look(zone)?.is_occupied();
             }
             let mut memory = self.memory();
@@ -120,13 +121,26 @@ impl Inner {
         Ok((clean, dirty))
     }
 
+    fn still_on_trial(&self, own: Hold) -> Result<bool> {
+        let own = std::iter::once(own);
+        let batch = ops::renew_many(self.ct.session(), own, self.options.grace)?;
+        Ok(batch.succeeded() == 1)
+    }
+
     /// Why there is no zone left, by a scan.
     pub(super) fn exhausted(&self) -> Result<Exhausted> {
         let map = self.scan()?;
         let (first, last) = (*self.options.range.start(), *self.options.range.end());
         let mut exhausted = Exhausted::of(first, last);
-        for zone in first.get()..=last.get() {
-            exhausted.add(&map.zone(Zone::new(zone)));
+        let own = self.own_zones();
+        for zone in (first.get()..=last.get()).map(Zone::new) {
+            let used = map.zone(zone);
+            // Leased here, and its claim was flushed away: it is to be put back.
+            if used.claims.is_empty() && own.contains(&zone) {
+                exhausted.leased += 1;
+            } else {
+                exhausted.add(&used);
+            }
         }
         Ok(exhausted)
     }

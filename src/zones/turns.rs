@@ -13,7 +13,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// A wait that grows, up to a bound.
 pub(super) struct Patience {
-    until: Instant,
+    since: Instant,
     whole: Duration,
     pause: Duration,
 }
@@ -21,7 +21,7 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn new(whole: Duration) -> Self {
         Self {
-            until: Instant::now() + whole,
+            since: Instant::now(),
             whole,
             pause: PAUSE,
         }
@@ -29,8 +29,8 @@ impl Patience {
 
     /// Waits a little. Not when the time is over.
     pub(super) fn wait(&mut self) -> Result<()> {
-        if Instant::now() >= self.until {
-            return Err(Error::deadline(Operation::Acquire, self.whole));
+        if self.since.elapsed() >= self.whole {
+            return Err(Error::waited(Operation::Acquire, self.whole));
         }
         std::thread::sleep(self.pause);
         self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -31,9 +31,10 @@ PATH=$PATH:/usr/sbin:/sbin
 "$here/fetch.sh" "$@"
 
 # Once for all kernels, with the C library of this machine in it. It has a target directory of its
-# own, for the flags would have everything else built anew.
+# own, for the flags would have everything else built anew. Optimised a little: emulated, the tests'
+# own work would take longer than the kernel's.
 triple=$(rustc -vV | sed -n 's/^host: //p')
-built=$(cd "$project" && RUSTFLAGS="-C target-feature=+crt-static" cargo test --locked --no-run \
+built=$(cd "$project" && CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_TEST_OPT_LEVEL=1 RUSTFLAGS="-C target-feature=+crt-static" cargo test --locked --no-run \
     --target "$triple" --target-dir target/static --test kernel --test rights --all-features \
     --message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 tests=$(grep '/kernel-[0-9a-f]*$' <<<"$built") || fail "cannot build the kernel tests"
@@ -69,7 +70,7 @@ boot() { # KERNEL
     local status=0
     "$here/boot.sh" -f "$stripped/kernel:/tests/kernel" -f "$stripped/rights:/tests/rights" \
         -w conntrack -w nft -w ip -w iptables-nft -w ip6tables-nft -w setpriv -w unshare "${extensions[@]}" \
-        -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
+        -t 1800 -e "CTNETLINK_UNKNOWN_KERNEL=${CTNETLINK_UNKNOWN_KERNEL:-}" -e RUST_BACKTRACE=0 \
         "$1" "$here/suite.sh" ${words[@]+"${words[@]}"} >"$store/$1/tests.log" 2>&1 || status=$?
     echo "$status" >"$store/$1/tests.status"
 }

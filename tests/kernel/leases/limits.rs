@@ -5,6 +5,7 @@ use std::time::Duration;
 use ctnetlink::{Conntrack, Filter, KernelSupport, Lease, NewEntry};
 
 use super::{claimed, lowest, zone};
+use crate::capabilities::Capability;
 use crate::support::{in_initial_user_namespace, listed, open, own_namespace, setting};
 
 /// The whole range, then one more, then one back.
@@ -87,7 +88,10 @@ fn all_zones_are_leased_and_the_next_one_refused() {
         std::fs::write(format!("/proc/sys/net/netfilter/{name}"), value).unwrap();
     }
     own_namespace();
-    exhaust(1..=u16::MAX);
+    // Kernels before 5.15, which do not count such chains either, leave the zone out of the hash: all
+    // claims are in one chain, and the time goes with the square.
+    let hashed = Capability::ChainsTooLong.is_there();
+    exhaust(1..=if hashed { u16::MAX } else { 4000 });
 }
 
 #[test]

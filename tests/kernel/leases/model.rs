@@ -98,8 +98,10 @@ impl Model {
     }
 
     fn holds(&self, lease: &Lease) -> bool {
-        self.claims.get(&lease.zone().get())
-            == Some(&(ClaimKind::Lease, lease.owner(), lease.instance()))
+        // One that was told so is lost for good, whoever has the zone since.
+        !lease.is_lost()
+            && self.claims.get(&lease.zone().get())
+                == Some(&(ClaimKind::Lease, lease.owner(), lease.instance()))
     }
 
     /// The zones that may be handed out, in their order.
@@ -408,7 +410,11 @@ impl Both<'_> {
                     self.leases.push(lease);
                 }
             }
-            others => self.by_others(others),
+            others => {
+                self.by_others(others);
+                // Until it is told, the allocator counts on putting its claims back.
+                self.renew_all();
+            }
         }
     }
 

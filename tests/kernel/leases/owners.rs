@@ -272,3 +272,98 @@ fn a_claim_that_was_left_on_trial_is_no_lease() {
     assert!(status.contains(ctnetlink::Status::ASSURED), "{status}");
     assert!(ct.get(&guest).is_ok());
 }
+
+/// A handle whose lease was lost does nothing to the one that its owner has since.
+#[test]
+fn a_lease_that_is_over_harms_no_later_one() {
+    let ct = open();
+    let zones = lowest(10..=12).open(&ct).unwrap();
+    let old = zones.acquire("a").unwrap();
+    ct.flush_all().unwrap();
+    assert!(old.renew().unwrap_err().is_lost());
+    let new = zones.acquire("a").unwrap();
+    assert_eq!(new.zone(), old.zone());
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    assert!(old.renew().unwrap_err().is_lost());
+    assert!(old.flush().unwrap_err().is_lost());
+    assert!(old.release().unwrap_err().is_lost());
+    assert!(ct.get(&guest).is_ok());
+    new.renew().unwrap();
+    assert!(!new.is_lost());
+    assert_eq!(claimed(&ct), (vec![10], 1));
+}
+
+/// Nobody is handed the zone of a sibling whose claim was flushed away.
+#[test]
+fn a_flushed_sibling_keeps_its_zone() {
+    let ct = open();
+    let zones = lowest(10..=14).open(&ct).unwrap();
+    let [a, b] = ["a", "b"].map(|key| zones.acquire(key).unwrap());
+    ct.flush_all().unwrap();
+    assert_eq!(zones.acquire("new").unwrap().zone(), zone(12));
+    assert!(zones.reserve("newer", zone(10)).unwrap_err().is_conflict());
+    // Asked for again, it is put back where it was.
+    assert_eq!(zones.acquire("b").unwrap().zone(), b.zone());
+    assert_eq!(zones.acquire("a").unwrap().zone(), a.zone());
+    a.renew().unwrap();
+    b.renew().unwrap();
+    assert_eq!(claimed(&ct), (vec![10, 11, 12], 3));
+}
+
+#[test]
+fn a_rename_that_fails_frees_nothing() {
+    let ct = open();
+    let zones = lowest(10..=14).release_on_drop(true).open(&ct).unwrap();
+    let lease = zones.acquire("a").unwrap();
+    let other = zones.acquire("b").unwrap();
+    let guest = udp(1).zone(zone(10)).build().unwrap();
+    ct.create(&guest).unwrap();
+    assert!(zones.rename(lease, "b").unwrap_err().is_conflict());
+    assert!(ct.get(&guest).is_ok());
+    assert_eq!(claimed(&ct), (vec![10, 11], 2));
+    assert_eq!(zones.acquire("a").unwrap().zone(), zone(10));
+    other.renew().unwrap();
+}
+
+/// Somebody makes entries in the zone while it is released: it rests, for its owner as well.
+#[test]
+fn a_zone_in_which_entries_come_back_is_set_aside() {
+    let ct = open();
+    let zones = lowest(10..=11).verify(1).open(&ct).unwrap();
+    let lease = zones.acquire("a").unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (begun, filled) = std::sync::mpsc::channel();
+    let released = std::thread::scope(|scope| {
+        let (ct, stop) = (&ct, &stop);
+        let filling = scope.spawn(move || {
+            let mut port = 0_u16;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                port = port.wrapping_add(1);
+                let entry = udp(port).zone(zone(10)).build().unwrap();
+                match ct.create(&entry) {
+                    Err(error) if !error.is_exists() => panic!("{error}"),
+                    _ => {}
+                }
+                let _ = begun.send(());
+            }
+        });
+        filled.recv().unwrap();
+        let released = lease.release().unwrap();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        filling.join().unwrap();
+        released
+    });
+    assert!(released.quarantined, "{released:?}");
+    let _ = ct
+        .delete_matching(&Filter::new().zone(zone(10)).orig_dst_port(53))
+        .unwrap();
+    assert!(zones.who(zone(10)).unwrap().quarantined);
+    let again = zones.acquire("a").unwrap();
+    assert_eq!(again.zone(), zone(11));
+    let counts = *zones.acquire("b").unwrap_err().exhausted().unwrap();
+    assert_eq!((counts.quarantined, counts.leased), (1, 1));
+    // Others see that it is not to be had.
+    let others = lowest(10..=10).open(&ct).unwrap();
+    assert!(others.acquire("c").unwrap_err().is_exhausted());
+}
