@@ -26,7 +26,7 @@ pub(crate) fn delete_matching(
     filter: &Filter,
     options: &DeleteOptions,
 ) -> Result<Deleted> {
-    run(session, filter, options, Claims::Meant)
+    run(session, filter, options, Claims::Meant, &mut || Ok(()))
 }
 
 /// What becomes of claims of leased zones.
@@ -40,11 +40,13 @@ enum Claims {
     Spared,
 }
 
-/// Deletes what is in a zone, but for claims of it.
+/// Deletes what is in a zone, but for claims of it. Each portion is deleted only if it still `may` be:
+/// whoever has the zone by then keeps what is in it.
 pub(crate) fn flush_zone(
     session: &Session,
     zone: Zone,
     options: &DeleteOptions,
+    may: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Deleted> {
     let [lease, marker] = claim_places(zone);
     let mut claimed = false;
@@ -63,7 +65,8 @@ pub(crate) fn flush_zone(
     } else {
         Claims::Absent
     };
-    run(session, &Filter::new().zone(zone), options, claims)
+    may()?;
+    run(session, &Filter::new().zone(zone), options, claims, may)
 }
 
 fn run(
@@ -71,6 +74,7 @@ fn run(
     filter: &Filter,
     options: &DeleteOptions,
     claims: Claims,
+    may: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Deleted> {
     if filter.means_everything() {
         return Err(Error::invalid(
@@ -93,6 +97,7 @@ fn run(
         filter,
         options,
         spare_claims: claims != Claims::Meant,
+        may,
         deleted: Deleted::nothing(),
         met: Met::default(),
         undone: HashMap::new(),
@@ -163,6 +168,8 @@ struct Deletion<'a> {
     options: &'a DeleteOptions,
     /// Claims of leased zones stay.
     spare_claims: bool,
+    /// Asked before each portion.
+    may: &'a mut dyn FnMut() -> Result<()>,
     deleted: Deleted,
     met: Met,
     /// What is counted as not deleted, or as of unknown outcome, and would be met again.
@@ -348,6 +355,12 @@ impl Deletion<'_> {
             entry.id().is_some()
         });
         if portion.is_empty() {
+            return;
+        }
+        if let Err(error) = (self.may)() {
+            self.deleted.stopped = Some(error);
+            self.deleted.complete = Completeness::Interrupted;
+            portion.clear();
             return;
         }
         // An entry that takes the tuple meanwhile may have the same id, and is deleted only if it is

@@ -306,10 +306,7 @@ impl Search<'_> {
             return Ok(());
         }
         let inner = self.inner;
-        let mut provisional = Provisional {
-            inner,
-            claims: HashMap::new(),
-        };
+        let mut provisional = Provisional::new(inner, turns);
         let mut placed: Vec<(Want, Zone)> = Vec::new();
         let mut markers: Vec<(OwnerKey, Hold)> = Vec::new();
         let mut anywhere = Vec::new();
@@ -413,7 +410,7 @@ impl Search<'_> {
         });
         let mut hindered = !found.claims.is_empty() || !accept && found.is_occupied();
         if hindered && found.claims.is_empty() && inner.options.foreign == Foreign::Flush {
-            hindered = inner.flush_zone(zone)?.left || inner.look(zone)?.is_occupied();
+            hindered = !provisional.flush(zone)?;
         }
         if hindered {
             provisional.release([zone]);
@@ -475,9 +472,9 @@ impl Search<'_> {
                 }
                 break;
             }
+            provisional.keep()?;
             let tried = inner.claim(&batch, provisional)?;
-            let flush = inner.options.foreign == Foreign::Flush;
-            let (clean, dirty) = inner.verify(tried, &mut map, flush)?;
+            let (clean, dirty) = inner.verify(tried, &mut map, provisional)?;
             provisional.release(dirty.iter().map(|(zone, _)| *zone));
             // Zones stay with the owners they were claimed for.
             let mut clean: HashMap<OwnerKey, Zone> = clean

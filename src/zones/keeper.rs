@@ -1,6 +1,6 @@
 //! A thread that keeps the leases of an allocator.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -120,6 +120,7 @@ impl Keeper {
             stopped,
             tell,
             soon: false,
+            heard: Heard::new(),
         };
         let thread = std::thread::Builder::new()
             .name("ctnetlink-keeper".to_owned())
@@ -167,7 +168,12 @@ struct Watch {
     tell: Tell,
     /// Something is to be tried again before the next renewal is due.
     soon: bool,
+    /// Zones of which claims have ended, not looked at yet.
+    heard: Heard,
 }
+
+/// With the last lease that was heard to end there.
+type Heard = HashMap<Zone, Option<Claim>>;
 
 impl Watch {
     fn run(mut self) {
@@ -178,16 +184,17 @@ impl Watch {
                 tracing::warn!(%error, "events of claims are not heard");
                 self.rest(due)
             });
-            let Ok(Some(flushed)) = waited else {
+            let Ok(true) = waited else {
                 return;
             };
             let Some(inner) = self.inner.upgrade() else {
                 return;
             };
+            let heard = std::mem::take(&mut self.heard);
             let now = Instant::now();
             let leases = inner.memory().leases();
             let (look, later): (Vec<_>, Vec<_>) = leases.into_iter().partition(|held| {
-                flushed.contains(&held.zone())
+                heard.contains_key(&held.zone())
                     || now >= due
                     || now.duration_since(held.renewed()) >= self.third
             });
@@ -196,21 +203,21 @@ impl Watch {
                 due = now + self.third;
             }
             self.soon = false;
-            self.keep(&inner, &look);
+            self.keep(&inner, &look, &heard);
             if self.soon {
                 due = due.min(Instant::now() + SOON);
             }
         }
     }
 
-    /// Waits for the end alone, or until a renewal is due.
-    fn rest(&self, due: Instant) -> Result<Option<HashSet<Zone>>> {
+    /// Waits for the end alone, or until a renewal is due. `false` at the end.
+    fn rest(&self, due: Instant) -> Result<bool> {
         while Instant::now() < due {
             if self.is_stopped(due)? {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(HashSet::new()))
+        Ok(true)
     }
 
     fn is_stopped(&self, until: Instant) -> Result<bool> {
@@ -220,38 +227,14 @@ impl Watch {
         Ok(ready[0].any().unwrap_or(true))
     }
 
-    /// Waits until a renewal is due, or claims have ended: gives their zones. `None` at the end.
-    fn wait(&mut self, due: Instant) -> Result<Option<HashSet<Zone>>> {
-        let mut ended = HashSet::new();
+    /// Waits until a renewal is due, or claims have ended. `false` at the end.
+    fn wait(&mut self, due: Instant) -> Result<bool> {
         loop {
             // What is there is read in one go, within bounds; a flush ends many claims.
-            let mut read = 0;
-            while let Some(event) = self.events.try_next()? {
-                match event {
-                    Event::Destroy(entry) => {
-                        ended.extend(Claim::of(&entry).map(|claim| claim.zone()));
-                    }
-                    // Any claim may be among the lost events.
-                    Event::Overrun(_) => ended.extend(self.all()),
-                    _ => {}
-                }
-                read += 1;
-                if read >= EVENTS {
-                    if self.is_stopped(Instant::now())? {
-                        return Ok(None);
-                    }
-                    if !ended.is_empty() {
-                        break;
-                    }
-                    read = 0;
-                }
-                if Instant::now() >= due {
-                    return Ok(Some(ended));
-                }
-            }
+            self.hear(due)?;
             let left = due.saturating_duration_since(Instant::now());
-            if !ended.is_empty() || left.is_zero() {
-                return Ok(Some(ended));
+            if !self.heard.is_empty() || left.is_zero() {
+                return Ok(!self.is_stopped(Instant::now())?);
             }
             let mut ready = [
                 PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
@@ -259,9 +242,37 @@ impl Watch {
             ];
             wait_for(&mut ready, left)?;
             if ready[1].any().unwrap_or(true) {
-                return Ok(None);
+                return Ok(false);
             }
         }
+    }
+
+    /// Reads the events that are there, so many at most and so long.
+    fn hear(&mut self, until: Instant) -> Result<()> {
+        for _ in 0..EVENTS {
+            match self.events.try_next()? {
+                Some(Event::Destroy(entry)) => {
+                    if let Some(claim) = Claim::of(&entry) {
+                        let last = self.heard.entry(claim.zone()).or_default();
+                        if claim.kind() == ClaimKind::Lease {
+                            *last = Some(claim);
+                        }
+                    }
+                }
+                // Any claim may be among the lost events.
+                Some(Event::Overrun(_)) => {
+                    for zone in self.all() {
+                        self.heard.entry(zone).or_default();
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn all(&self) -> Vec<Zone> {
@@ -271,7 +282,7 @@ impl Watch {
     }
 
     /// Renews leases, and puts back those whose claims are gone.
-    fn keep(&mut self, inner: &Inner, leases: &[Arc<Held>]) {
+    fn keep(&mut self, inner: &Inner, leases: &[Arc<Held>], heard: &Heard) {
         if leases.is_empty() {
             return;
         }
@@ -292,19 +303,32 @@ impl Watch {
         if let Some(error) = batch.stopped() {
             self.failed(&leases[batch.results().len()..], error);
         }
+        if gone.is_empty() {
+            return;
+        }
+        // Of a claim that is gone the event is there by now. Without it, the one before it counts.
+        if let Err(error) = self.hear(Instant::now() + SOON) {
+            tracing::warn!(%error, "events of claims are not heard");
+        }
         for held in gone {
-            self.put_back(inner, held);
+            let last = [&self.heard, heard]
+                .iter()
+                .find_map(|heard| heard.get(&held.zone()).copied().flatten());
+            self.put_back(inner, held, last);
         }
     }
 
-    fn put_back(&mut self, inner: &Inner, held: &Arc<Held>) {
+    /// `last` is the lease of the zone that ended last.
+    fn put_back(&mut self, inner: &Inner, held: &Arc<Held>, last: Option<Claim>) {
         let turn = held.turn();
         if held.is_over() {
             return;
         }
         let (zone, owner) = (held.zone(), held.owner());
-        // A claim that may have ended by itself may have been somebody's since, who is gone again.
-        let event = if held.renewed().elapsed() >= self.ttl {
+        // A claim that may have ended by itself may have been somebody's since, who is gone again; and
+        // where somebody else's ended last, this one had ended before.
+        let anothers = last.is_some_and(|claim| claim.hold() != held.hold());
+        let event = if anothers || held.renewed().elapsed() >= self.ttl {
             held.end();
             LeaseEvent::Lost {
                 zone,

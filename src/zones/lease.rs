@@ -207,10 +207,12 @@ impl Lease {
         }
     }
 
-    /// Deletes all entries of the zone but the claim.
+    /// Deletes all entries of the zone but the claim. Before each portion of some thousand the kernel is
+    /// asked whether the lease is still held: lost on the way, what is left stays, and
+    /// [`Deleted::stopped`] says so.
     ///
     /// # Errors
-    /// [`is_lost`](Error::is_lost): nothing is deleted in a zone that is somebody else's. Else as
+    /// [`is_lost`](Error::is_lost): nothing was deleted. Else as
     /// [`Conntrack::flush_zone`](crate::Conntrack::flush_zone).
     pub fn flush(&self) -> Result<Deleted> {
         self.held.inner.flush(&self.held)
@@ -332,13 +334,21 @@ impl Inner {
     fn restored(&self, held: &Held) -> Option<Error> {
         let turn = held.turn();
         let lost = |holder| Error::lost(Operation::Renew, held.zone, holder);
-        let error = if held.is_over() || held.renewed().elapsed() >= self.options.ttl {
-            lost(self.holder(held.zone).unwrap_or(None))
-        } else {
+        let mut patience = Patience::new(self.options.patience);
+        let error = loop {
+            if held.is_over() || held.renewed().elapsed() >= self.options.ttl {
+                break lost(self.holder(held.zone).unwrap_or(None));
+            }
             match restore(self, held) {
                 Ok(None) => return None,
-                Ok(Some(holder)) => lost(Some(holder)),
-                Err(error) => error,
+                // It looks at the zone, and goes if it finds anything there.
+                Ok(Some(holder)) if holder.kind() == ClaimKind::Trial => {
+                    if let Err(error) = patience.wait() {
+                        break error;
+                    }
+                }
+                Ok(Some(holder)) => break lost(Some(holder)),
+                Err(error) => break error,
             }
         };
         drop(turn);
@@ -370,7 +380,7 @@ impl Inner {
         }
     }
 
-    /// Makes sure that a lease is held, for long enough to work on its zone.
+    /// Makes sure that a lease is held, for long enough to walk its zone once.
     fn assert_held(&self, held: &Held) -> Result<()> {
         let lasts = self.options.ttl.max(self.options.grace);
         let hold = std::iter::once(held.hold());
@@ -388,13 +398,21 @@ impl Inner {
 
     fn flush(&self, held: &Held) -> Result<Deleted> {
         held.check(Operation::Release)?;
-        self.assert_held(held)?;
-        self.flush_zone(held.zone)
+        let deleted = self.flush_zone(held.zone, &mut || self.assert_held(held))?;
+        match &deleted.stopped {
+            Some(error) if error.is_lost() && deleted.deleted == Some(0) => Err(error.clone()),
+            _ => Ok(deleted),
+        }
     }
 
-    pub(super) fn flush_zone(&self, zone: Zone) -> Result<Deleted> {
+    /// Deletes what is in a zone for as long as it `may`.
+    pub(super) fn flush_zone(
+        &self,
+        zone: Zone,
+        may: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Deleted> {
         let options = DeleteOptions::new().verify(self.options.verify);
-        ops::flush_zone(self.ct.session(), zone, &options)
+        ops::flush_zone(self.ct.session(), zone, &options, may)
     }
 
     /// The last handle is gone. Who acquires for the same owner meanwhile has the zone.

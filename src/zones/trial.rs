@@ -1,11 +1,13 @@
 //! Claims on trial: made, looked at, and released unless they are confirmed.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::allocator::Inner;
 use super::map::ZoneMap;
-use super::turns::report_left;
-use crate::error::Result;
+use super::options::Foreign;
+use super::turns::{Turns, report_left};
+use crate::error::{Error, Operation, Result};
 use crate::model::{ClaimKind, Exhausted, Hold, OwnerKey, Zone};
 use crate::ops;
 
@@ -14,11 +16,67 @@ const ONE_BY_ONE: usize = 4;
 
 /// Claims that are held for a short time, and released unless they are confirmed.
 pub(super) struct Provisional<'a> {
-    pub(super) inner: &'a Inner,
+    inner: &'a Inner,
+    turns: &'a Turns<'a>,
     pub(super) claims: HashMap<Zone, Hold>,
+    /// When the claims and turns were last made or renewed, or earlier.
+    renewed: Instant,
 }
 
-impl Provisional<'_> {
+impl<'a> Provisional<'a> {
+    pub(super) fn new(inner: &'a Inner, turns: &'a Turns<'a>) -> Self {
+        Self {
+            inner,
+            turns,
+            claims: HashMap::new(),
+            renewed: turns.since(),
+        }
+    }
+
+    /// Has all of them last, and the turns, where looking at zones or flushing them takes long.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        let grace = self.inner.options.grace;
+        if self.renewed.elapsed() < grace / 3 {
+            return Ok(());
+        }
+        let at = Instant::now();
+        let held: Vec<(Zone, Hold)> = self
+            .claims
+            .iter()
+            .map(|(zone, own)| (*zone, *own))
+            .collect();
+        let holds = held.iter().map(|(_, own)| *own);
+        let batch = ops::renew_many(self.inner.ct.session(), holds, grace)?;
+        for ((zone, _), result) in held.iter().zip(batch.results()) {
+            if result.as_ref().is_err_and(Error::is_not_found) {
+                self.claims.remove(zone);
+            }
+        }
+        self.turns.keep_all()?;
+        self.renewed = at;
+        Ok(())
+    }
+
+    /// Flushes a zone on trial, for as long as it is.
+    pub(super) fn flush(&mut self, zone: Zone) -> Result<bool> {
+        let inner = self.inner;
+        let flushed = inner.flush_zone(zone, &mut || {
+            self.keep()?;
+            match self.claims.get(&zone) {
+                Some(own) if inner.still_on_trial(*own)? => Ok(()),
+                _ => Err(Error::lost(Operation::Acquire, zone, None)),
+            }
+        });
+        match flushed {
+            Ok(deleted) => {
+                let whole = !deleted.left && deleted.stopped.is_none();
+                Ok(whole && !inner.look(zone)?.is_occupied())
+            }
+            Err(error) if error.is_lost() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn release(&mut self, zones: impl IntoIterator<Item = Zone>) {
         let holds: Vec<Hold> = zones
             .into_iter()
@@ -86,8 +144,9 @@ impl Inner {
         &self,
         tried: Tried,
         map: &mut Option<ZoneMap>,
-        flush: bool,
+        provisional: &mut Provisional<'_>,
     ) -> Result<(Tried, Tried)> {
+        let flush = self.options.foreign == Foreign::Flush;
         let all = if tried.len() > ONE_BY_ONE {
             Some(&*map.insert(self.scan()?))
         } else {
@@ -102,9 +161,8 @@ impl Inner {
             };
             found.claims.retain(|claim| claim.hold() != own);
             let mut occupied = found.is_occupied();
-            // Flushing others may have taken long: only what is still claimed may be flushed.
-            if occupied && flush && found.claims.is_empty() && self.still_on_trial(own)? {
-                occupied = self.flush_zone(zone)?.left || self.look(zone)?.is_occupied();
+            if occupied && flush && found.claims.is_empty() {
+                occupied = !provisional.flush(zone)?;
             }
             let mut memory = self.memory();
             if occupied {

@@ -44,6 +44,7 @@ pub(super) struct Turns<'a> {
     inner: &'a Inner,
     token: Instance,
     owners: Vec<OwnerKey>,
+    since: Instant,
 }
 
 impl<'a> Turns<'a> {
@@ -53,6 +54,7 @@ impl<'a> Turns<'a> {
             inner,
             token: Instance::random(),
             owners,
+            since: Instant::now(),
         };
         let holds = turns.owners.iter().map(|owner| turns.hold(*owner));
         let batch = ops::take_many(inner.ct.session(), holds, inner.options.grace);
@@ -62,6 +64,16 @@ impl<'a> Turns<'a> {
 
     fn hold(&self, owner: OwnerKey) -> Hold {
         Hold::turn(owner, self.token)
+    }
+
+    /// When they were taken, or a moment before.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Those that are still had last anew.
+    pub(super) fn keep_all(&self) -> Result<()> {
+        self.keep(&self.owners).map(drop)
     }
 
     /// Which of these owners still have their turn; it lasts anew.

@@ -3,16 +3,13 @@
 use std::io::Write;
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
 
 use ctnetlink::{Conntrack, CpuStats, Entry, NatRange, Tuple};
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use crate::capabilities::Capability;
-use crate::support::{LONG, open, set, track_loopback, udp, v4_peer};
+use crate::support::{Deaf, LONG, open, set, track_loopback, udp, v4_peer};
 
 /// A column of `/proc/net/stat/nf_conntrack`, summed over the CPUs.
 pub(crate) fn proc_sum(column: &str) -> u64 {
@@ -117,31 +114,11 @@ fn nothing_is_dying_where_all_is_delivered() {
 #[test]
 fn what_is_not_delivered_is_dying() {
     let ct = open();
-    let mut deaf = Socket::new(NETLINK_NETFILTER).unwrap();
-    deaf.bind_auto().unwrap();
-    // NFNLGRP_CONNTRACK_DESTROY
-    deaf.add_membership(3).unwrap();
-    deaf.set_rx_buf_sz(1_u32).unwrap();
-    deaf.set_broadcast_error(true).unwrap();
-    let mut dying = Vec::new();
-    for port in 1..500 {
-        let flow = udp(port).mark(7).build().unwrap();
-        ct.create(&flow).unwrap();
-        ct.delete(&flow).unwrap();
-        dying = ct.list_dying().unwrap().map(Result::unwrap).collect();
-        if !dying.is_empty() {
-            break;
-        }
-    }
-    assert!(!dying.is_empty());
+    let (deaf, dying) = Deaf::keep(&ct, |port| udp(port).mark(7).build().unwrap());
     for entry in dying {
         assert_eq!(entry.mark(), Some(7), "{entry}");
         assert_eq!(entry.orig().dst_port(), Some(53), "{entry}");
         assert!(ct.get(&entry).unwrap_err().is_not_found(), "{entry}");
     }
-    drop(deaf);
-    let until = Instant::now() + Duration::from_secs(60);
-    while ct.list_dying().unwrap().next().is_some() {
-        assert!(Instant::now() < until, "they stay for ever");
-    }
+    deaf.leave(&ct);
 }

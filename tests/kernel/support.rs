@@ -9,6 +9,8 @@ use ctnetlink::{
     Conntrack, DccpInfo, DccpRole, DccpState, Entry, EntryBuilder, Filter, GreKeys, Icmp, Icmpv6,
     KernelSupport, Labels, NewEntry, Protocol, SctpInfo, SctpState, TcpState, Tuple,
 };
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::capabilities::Capability;
@@ -260,5 +262,39 @@ pub(crate) fn netfilter_sockets_when(enough: impl Fn(usize) -> bool) -> Vec<(u32
         }
         assert!(Instant::now() < until, "it stays at {sockets:?}");
         std::thread::yield_now();
+    }
+}
+
+/// A listener for the end of entries who hears nothing: entries that it cannot be told of stay dying.
+pub(crate) struct Deaf(Socket);
+
+impl Deaf {
+    /// Ends flows, each on another port, until some are dying.
+    pub(crate) fn keep(ct: &Conntrack, flow: impl Fn(u16) -> NewEntry) -> (Self, Vec<Entry>) {
+        let mut socket = Socket::new(NETLINK_NETFILTER).unwrap();
+        socket.bind_auto().unwrap();
+        // NFNLGRP_CONNTRACK_DESTROY
+        socket.add_membership(3).unwrap();
+        socket.set_rx_buf_sz(1_u32).unwrap();
+        socket.set_broadcast_error(true).unwrap();
+        for port in 1..500 {
+            let flow = flow(port);
+            ct.create(&flow).unwrap();
+            ct.delete(&flow).unwrap();
+            let dying: Vec<Entry> = ct.list_dying().unwrap().map(Result::unwrap).collect();
+            if !dying.is_empty() {
+                return (Self(socket), dying);
+            }
+        }
+        panic!("none is dying");
+    }
+
+    /// Lets go, and waits for the end of those that were dying.
+    pub(crate) fn leave(self, ct: &Conntrack) {
+        drop(self.0);
+        let until = Instant::now() + Duration::from_secs(60);
+        while ct.list_dying().unwrap().next().is_some() {
+            assert!(Instant::now() < until, "they stay for ever");
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::fake::{Fake, Quirk, Row};
 use super::*;
 use crate::filter::Filter;
 use crate::model::{Completeness, DeleteOptions, Deleted, EntryZone, Verdict};
-use crate::ops::{delete_matching, list};
+use crate::ops::{delete_matching, flush_zone, list};
 
 /// More than a few portions.
 const MANY: u16 = 100;
@@ -135,6 +135,37 @@ fn what_still_matches_at_the_second_look_is_deleted() {
     let deleted = delete_matching(fake.session(), &filter, &DeleteOptions::new()).unwrap();
     check_counts(&deleted, [MANY.into(), MANY.into(), 0, 0, 0]);
     assert!(fake.left().is_empty());
+}
+
+/// Whoever flushes a zone may lose it on the way: what is left is its successor's.
+#[test]
+fn a_flush_ends_where_it_may_not_go_on() {
+    let zone = Zone::new(5);
+    for portions in 0..8_usize {
+        let fake = many();
+        // Once before the first look, then before each portion.
+        let mut asked = 0;
+        let mut may = || {
+            asked += 1;
+            if asked <= portions + 1 {
+                Ok(())
+            } else {
+                Err(Error::lost(Operation::Renew, zone, None))
+            }
+        };
+        let deleted = flush_zone(fake.session(), zone, &DeleteOptions::new(), &mut may).unwrap();
+        let gone = (portions * 16).min(MANY.into());
+        assert_eq!(deleted.deleted, Some(gone as u64));
+        assert_eq!(fake.left().len(), usize::from(MANY) - gone);
+        let whole = gone == usize::from(MANY);
+        assert_eq!(deleted.is_clean(), whole);
+        assert_eq!(deleted.stopped.is_none_or(|error| !error.is_lost()), whole);
+    }
+    let fake = many();
+    let mut never = || Err(Error::lost(Operation::Renew, zone, None));
+    let error = flush_zone(fake.session(), zone, &DeleteOptions::new(), &mut never).unwrap_err();
+    assert!(error.is_lost());
+    assert_eq!(fake.left().len(), usize::from(MANY));
 }
 
 /// An answer that is lost leaves open whether the kernel did what was asked.

@@ -133,6 +133,50 @@ fn a_keeper_does_not_fight_its_successor() {
     assert_eq!(listed(&ct, &Filter::new()).len(), 1);
 }
 
+/// Busy while its claim was taken over and then the table flushed, it finds no claim at all, and what
+/// ended last was its successor's.
+#[test]
+fn a_keeper_that_was_busy_gives_way_to_who_had_the_zone_last() {
+    let ct = open();
+    let first = lowest(10..=12).open(&ct).unwrap();
+    let (sender, told) = mpsc::channel();
+    let (go, gone_on) = mpsc::channel::<()>();
+    let keeper = first
+        .keep_with(move |event| {
+            sender.send(event).unwrap();
+            // Until the rest of the test has happened.
+            let _ = gone_on.recv();
+        })
+        .unwrap();
+    let leases = first.acquire_many(["a", "b"]).unwrap();
+    let [stays, goes] = leases.try_into().unwrap();
+    let (stays, goes) = (stays.unwrap(), goes.unwrap());
+    let claim = |zone| ct.list(&Filter::new().zone(zone)).unwrap().next();
+    ct.delete(claim(stays.zone()).unwrap().unwrap()).unwrap();
+    let event = told.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(event, LeaseEvent::Restored { zone, .. } if zone == stays.zone()));
+    // Now it is busy.
+    let second = lowest(10..=12).open(&ct).unwrap();
+    let new = second.acquire("b").unwrap();
+    assert_eq!(new.zone(), goes.zone());
+    ct.flush_all().unwrap();
+    drop(go);
+    let mut events = [(); 2].map(|()| told.recv_timeout(PATIENCE).unwrap());
+    events.sort_by_key(|event| matches!(event, LeaseEvent::Lost { .. }));
+    assert!(
+        matches!(events[0], LeaseEvent::Restored { zone, .. } if zone == stays.zone()),
+        "{events:?}"
+    );
+    assert!(
+        matches!(events[1], LeaseEvent::Lost { zone, holder: None, .. } if zone == goes.zone()),
+        "{events:?}"
+    );
+    assert_eq!(claimed(&ct), (vec![stays.zone().get()], 1));
+    // The successor has its zone back as soon as it asks.
+    assert_eq!(second.acquire("b").unwrap().zone(), new.zone());
+    drop(keeper);
+}
+
 /// The keeper hears that a claim ended, and must not put back what was released or renamed.
 #[test]
 fn a_keeper_lets_go_of_what_is_given_up() {

@@ -1,16 +1,15 @@
 //! Zones that somebody uses are never handed out, in whatever way they are used.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ctnetlink::{
     Conntrack, Entry, EntryZone, Filter, Foreign, NewExpectation, OwnerKey, Tuple, Zone,
     ZoneAllocator, ZoneSource,
 };
-use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
 use super::{claimed, lowest, zone};
 use crate::support::{
-    LONG, assert_flows, listed, open, run, udp, unproven, v4, v4_peer, v6, v6_peer,
+    Deaf, LONG, assert_flows, listed, open, run, udp, unproven, v4, v4_peer, v6, v6_peer,
 };
 
 fn both_ways(ct: &Conntrack) -> [Conntrack; 2] {
@@ -108,21 +107,7 @@ fn entries_of_one_family_or_one_direction_keep_their_zone() {
 #[test]
 fn a_dying_entry_keeps_its_zone() {
     let ct = open();
-    let mut deaf = Socket::new(NETLINK_NETFILTER).unwrap();
-    deaf.bind_auto().unwrap();
-    // NFNLGRP_CONNTRACK_DESTROY
-    deaf.add_membership(3).unwrap();
-    deaf.set_rx_buf_sz(1_u32).unwrap();
-    deaf.set_broadcast_error(true).unwrap();
-    for port in 1.. {
-        let flow = udp(port).zone(zone(10)).build().unwrap();
-        ct.create(&flow).unwrap();
-        ct.delete(&flow).unwrap();
-        if ct.list_dying().unwrap().next().is_some() {
-            break;
-        }
-        assert!(port < 500, "none is dying");
-    }
+    let (deaf, _) = Deaf::keep(&ct, |port| udp(port).zone(zone(10)).build().unwrap());
     assert_eq!(listed(&ct, &Filter::new()).len(), 0);
     let zones = lowest(10..=11).open(&ct).unwrap();
     let who = zones.who(zone(10)).unwrap();
@@ -131,11 +116,7 @@ fn a_dying_entry_keeps_its_zone() {
     let lease = zones.acquire("a").unwrap();
     assert_eq!(lease.zone(), zone(11));
     assert!(zones.acquire("b").unwrap_err().is_exhausted());
-    drop(deaf);
-    let until = Instant::now() + Duration::from_secs(60);
-    while ct.list_dying().unwrap().next().is_some() {
-        assert!(Instant::now() < until, "they stay for ever");
-    }
+    deaf.leave(&ct);
     // Seen with traffic before, it is looked at again.
     assert_eq!(zones.acquire("b").unwrap().zone(), zone(10));
 }
@@ -274,6 +255,29 @@ fn a_zone_is_reserved_adopted_or_flushed_as_it_is_asked_for() {
     assert_eq!(lease.zone(), zone(11));
     assert!(ct.get(&neighbour).unwrap_err().is_not_found());
     assert_eq!(claimed(&ct), (vec![11], 1));
+}
+
+/// The first of many zones that have to be flushed must not have been let go by the time the last one is.
+#[test]
+fn many_zones_are_flushed_for_longer_than_a_claim_on_trial_lasts() {
+    let ct = open();
+    let last = 60;
+    let guests = (1..=last).map(|number| udp(1).zone(zone(number)).build().unwrap());
+    ct.create_many(guests).into_result().unwrap();
+    let stranger = zone(400);
+    let bystander = udp(1).zone(stranger).build().unwrap();
+    ct.create(&bystander).unwrap();
+    let own = lowest(1..=last)
+        .foreign(Foreign::Flush)
+        .grace(Duration::from_secs(2));
+    let zones = own.open(&ct).unwrap();
+    let keys: Vec<String> = (1..=last).map(|n| format!("key {n}")).collect();
+    let leases = zones.acquire_many(&keys).unwrap();
+    for lease in &leases {
+        assert!(lease.is_ok(), "{lease:?}");
+    }
+    assert_eq!(claimed(&ct), ((1..=last).collect(), usize::from(last)));
+    assert!(ct.get(&bystander).is_ok());
 }
 
 /// `flush_zone` of the handle, of the lease, and the claim that stays.
