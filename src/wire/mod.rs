@@ -37,7 +37,7 @@ mod request;
 mod rules;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tuple;
 mod writer;
 

@@ -196,6 +196,7 @@ pub(crate) fn decode_defaults(payload: &[u8]) -> Result<TimeoutDefaults, Malform
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tests::by_hand::attr;
     use crate::wire::{NETLINK_HEADER, fuzzing};
     use proptest::prelude::*;
 
@@ -203,14 +204,6 @@ mod tests {
         let mut datagram = Datagram::new(1);
         write(&mut datagram).unwrap();
         datagram.bytes()[NETLINK_HEADER..].to_vec()
-    }
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
     }
 
     /// Of any protocol, also of one that is not known; states that are not known among them.
@@ -251,14 +244,14 @@ mod tests {
         fn policies_survive_the_wire(policy in policy(), use_count in any::<u32>()) {
             let mut bytes = payload(|d| policy_replace(d, &policy));
             prop_assert_eq!(&decode_policy(&bytes).unwrap(), &policy);
-            bytes.extend(attribute(CTA_TIMEOUT_USE, &use_count.to_be_bytes()));
+            bytes.extend(attr(CTA_TIMEOUT_USE, &use_count.to_be_bytes()));
             prop_assert_eq!(decode_policy(&bytes).unwrap().use_count(), Some(use_count));
         }
 
         #[test]
         fn defaults_survive_the_wire(timeouts in timeouts()) {
             let mut bytes = payload(|d| defaults_set(d, &timeouts));
-            bytes.extend(attribute(77, &[1, 2, 3]));
+            bytes.extend(attr(77, &[1, 2, 3]));
             let unknown = vec![unknown(None, 77, &[1, 2, 3])];
             let defaults = TimeoutDefaults { timeouts, unknown };
             prop_assert_eq!(decode_defaults(&bytes).unwrap(), defaults);
@@ -336,8 +329,8 @@ mod tests {
                 "CTA_TIMEOUT_DATA.CTA_TIMEOUT_GENERIC_TIMEOUT",
             ),
         ] {
-            let data = attribute(CTA_TIMEOUT_DATA, &attribute(1, &[0; 3]));
-            let number = attribute(CTA_TIMEOUT_L4PROTO, &[protocol.number()]);
+            let data = attr(CTA_TIMEOUT_DATA, &attr(1, &[0; 3]));
+            let number = attr(CTA_TIMEOUT_L4PROTO, &[protocol.number()]);
             let malformed = decode_defaults(&[&[0; 4][..], &data, &number].concat()).unwrap_err();
             let text = format!("{path} at offset 28: not 4 bytes long");
             assert_eq!(malformed.to_string(), text);
@@ -373,14 +366,14 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_kept() {
-        let states = [attribute(1, &[0, 0, 0, 9]), attribute(3, &[7; 6])].concat();
+        let states = [attr(1, &[0, 0, 0, 9]), attr(3, &[7; 6])].concat();
         let bytes = [
             vec![0; 4],
-            attribute(CTA_TIMEOUT_NAME, b"web\0"),
-            attribute(CTA_TIMEOUT_L3PROTO, &[0, 10]),
-            attribute(CTA_TIMEOUT_L4PROTO, &[17]),
-            attribute(CTA_TIMEOUT_DATA, &states),
-            attribute(9, &[1, 2]),
+            attr(CTA_TIMEOUT_NAME, b"web\0"),
+            attr(CTA_TIMEOUT_L3PROTO, &[0, 10]),
+            attr(CTA_TIMEOUT_L4PROTO, &[17]),
+            attr(CTA_TIMEOUT_DATA, &states),
+            attr(9, &[1, 2]),
         ];
         let policy = decode_policy(&bytes.concat()).unwrap();
         assert_eq!(policy.unknown(), [unknown(None, 9, &[1, 2])]);

@@ -1,5 +1,6 @@
 //! Properties of the codec: what can be built survives the wire, and no bytes do harm.
 
+pub(crate) mod by_hand;
 mod expect;
 #[cfg(feature = "interop")]
 mod interop;

@@ -193,6 +193,12 @@ fn churn_costs_no_bystander_and_no_list_an_entry() {
     assert_eq!(ids(&ct), before);
 }
 
+/// Moves this thread to the first namespace, which alone may resize the hash table.
+fn enter_first() {
+    let first = std::fs::File::open("/proc/1/ns/net").unwrap();
+    setns(first, CloneFlags::CLONE_NEWNET).unwrap();
+}
+
 /// Resizes the hash table, which all namespaces share, to and fro.
 fn resize(buckets: u32) {
     let file = "/proc/sys/net/netfilter/nf_conntrack_buckets";
@@ -222,9 +228,7 @@ fn a_resize_costs_no_bystander_and_no_list_claims_to_be_whole() {
         let _stop = Stop(&stop);
         scope.spawn(|| {
             let _stop = Stop(&stop);
-            // Only the first namespace may.
-            let first = std::fs::File::open("/proc/1/ns/net").unwrap();
-            setns(first, CloneFlags::CLONE_NEWNET).unwrap();
+            enter_first();
             for buckets in [4096, 16_384].into_iter().cycle() {
                 if stop.load(Ordering::Relaxed) {
                     break;
@@ -411,8 +415,7 @@ fn a_walk_of_one_piece_that_a_resize_disturbed_does_not_claim_to_be_whole() {
         let _stop = Stop(&stop);
         scope.spawn(|| {
             let _stop = Stop(&stop);
-            let first = std::fs::File::open("/proc/1/ns/net").unwrap();
-            setns(first, CloneFlags::CLONE_NEWNET).unwrap();
+            enter_first();
             // Of whole pages, and none twice within a walk.
             let sizes = (0..90).flat_map(|n| [65_536 + 1024 * n, 262_144 - 1024 * n]);
             for buckets in sizes.cycle() {

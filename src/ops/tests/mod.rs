@@ -31,6 +31,7 @@ use crate::error::{Error, Operation, Result};
 use crate::link::Pool;
 use crate::link::script::{self, Event, Log, Script};
 use crate::model::{Entry, KernelSupport, Key, NewEntry, Zone};
+use crate::wire::tests::by_hand::attr;
 use crate::wire::{self, Datagram};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -192,17 +193,6 @@ fn stats(sequence: u32, entries: u32, max: u32) -> Vec<u8> {
         attr(2, &max.to_be_bytes()),
     ];
     script::message(GET_STATS, 0, sequence, PORT, &figures.concat())
-}
-
-fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = u16::try_from(4 + value.len())
-        .unwrap()
-        .to_ne_bytes()
-        .to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// A top-level attribute of what follows a netlink header.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::{RuledZones, ZoneRule};
 use crate::ops::zone_rules;
+use crate::wire::tests::by_hand::{be32, expression, nest};
 
 // Message types: `NFNL_SUBSYS_NFTABLES << 8`, and `NFT_MSG_*`.
 const GET_RULE: u16 = 0xa07;
@@ -10,18 +11,6 @@ const GET_ELEMENTS: u16 = 0xa0d;
 const GET_GENERATION: u16 = 0xa10;
 
 const READ: Operation = Operation::Rules;
-
-fn nest(kind: u16, inside: &[Vec<u8>]) -> Vec<u8> {
-    attr(kind | 0x8000, &inside.concat())
-}
-
-fn be32(kind: u16, value: u32) -> Vec<u8> {
-    attr(kind, &value.to_be_bytes())
-}
-
-fn expression(name: &str, data: &[Vec<u8>]) -> Vec<u8> {
-    nest(1, &[attr(1, format!("{name}\0").as_bytes()), nest(2, data)])
-}
 
 /// A rule of this chain that sets a zone which `load` has loaded, and the handle of the one before it.
 fn rule(chain: u8, handle: u8, behind: Option<u8>, load: Vec<u8>) -> Vec<u8> {

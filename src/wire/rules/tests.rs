@@ -1,39 +1,19 @@
 //! Rules byte by byte, each form as `nf_tables_fill_rule_info` writes it.
 
 use super::*;
+use crate::wire::tests::by_hand::{attr, be32, expression, nest};
 use proptest::prelude::*;
 
 const INET: u8 = 1;
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).unwrap();
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn nest(kind: u16, inside: &[Vec<u8>]) -> Vec<u8> {
-    attribute(kind | 0x8000, &inside.concat())
-}
-
-fn be32(kind: u16, value: u32) -> Vec<u8> {
-    attribute(kind, &value.to_be_bytes())
-}
-
-fn expression(name: &str, data: &[Vec<u8>]) -> Vec<u8> {
-    let name = attribute(NFTA_EXPR_NAME, format!("{name}\0").as_bytes());
-    nest(NFTA_LIST_ELEM, &[name, nest(NFTA_EXPR_DATA, data)])
-}
-
 fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
-    let data = nest(NFTA_IMMEDIATE_DATA, &[attribute(NFTA_DATA_VALUE, value)]);
+    let data = nest(NFTA_IMMEDIATE_DATA, &[attr(NFTA_DATA_VALUE, value)]);
     expression("immediate", &[be32(NFTA_IMMEDIATE_DREG, register), data])
 }
 
 fn lookup(register: u32, map: &[u8]) -> Vec<u8> {
     let data = [
-        attribute(NFTA_LOOKUP_SET, map),
+        attr(NFTA_LOOKUP_SET, map),
         be32(2, 1),
         be32(NFTA_LOOKUP_DREG, register),
     ];
@@ -43,14 +23,14 @@ fn lookup(register: u32, map: &[u8]) -> Vec<u8> {
 fn set_zone(register: u32, direction: &[u8]) -> Vec<u8> {
     let mut data = vec![be32(NFTA_CT_KEY, ZONE), be32(NFTA_CT_SREG, register)];
     if !direction.is_empty() {
-        data.push(attribute(NFTA_CT_DIRECTION, direction));
+        data.push(attr(NFTA_CT_DIRECTION, direction));
     }
     expression("ct", &data)
 }
 
 fn target_of(name: &str, revision: u32, info: &[u8]) -> Vec<u8> {
-    let name = attribute(NFTA_TARGET_NAME, format!("{name}\0").as_bytes());
-    let info = attribute(NFTA_TARGET_INFO, info);
+    let name = attr(NFTA_TARGET_NAME, format!("{name}\0").as_bytes());
+    let info = attr(NFTA_TARGET_INFO, info);
     expression("target", &[name, be32(NFTA_TARGET_REV, revision), info])
 }
 
@@ -60,12 +40,12 @@ fn info(flags: u16, zone: u16) -> Vec<u8> {
 
 fn message(expressions: &[Vec<u8>]) -> Vec<u8> {
     let attributes = [
-        attribute(NFTA_RULE_TABLE, b"filter\0"),
-        attribute(NFTA_RULE_CHAIN, b"prerouting\0"),
-        attribute(NFTA_RULE_HANDLE, &5_u64.to_be_bytes()),
-        attribute(NFTA_RULE_POSITION, &4_u64.to_be_bytes()),
+        attr(NFTA_RULE_TABLE, b"filter\0"),
+        attr(NFTA_RULE_CHAIN, b"prerouting\0"),
+        attr(NFTA_RULE_HANDLE, &5_u64.to_be_bytes()),
+        attr(NFTA_RULE_POSITION, &4_u64.to_be_bytes()),
         nest(NFTA_RULE_EXPRESSIONS, expressions),
-        attribute(7, b"user data"),
+        attr(7, b"user data"),
     ];
     [vec![INET, 0, 0, 0], attributes.concat()].concat()
 }
@@ -247,7 +227,7 @@ fn maps_are_named() {
         &[(Loaded::From(b"\xff"), None)],
     );
     // A set that is only asked, and a map of verdicts, load nothing.
-    let asked = expression("lookup", &[attribute(NFTA_LOOKUP_SET, b"s\0"), be32(2, 1)]);
+    let asked = expression("lookup", &[attr(NFTA_LOOKUP_SET, b"s\0"), be32(2, 1)]);
     set(
         &[
             immediate(1, &five()),
@@ -273,7 +253,7 @@ fn what_sets_no_zone() {
 #[test]
 fn elements_that_packets_add() {
     let dynset = |more: &[Vec<u8>]| {
-        let name = attribute(NFTA_DYNSET_SET_NAME, b"zones\0");
+        let name = attr(NFTA_DYNSET_SET_NAME, b"zones\0");
         expression("dynset", &[&[name], more].concat())
     };
     let bytes = message(&[
@@ -328,14 +308,14 @@ fn targets_of_iptables() {
 
 #[test]
 fn damage_is_named() {
-    let name = |name: &str| attribute(NFTA_EXPR_NAME, name.as_bytes());
+    let name = |name: &str| attr(NFTA_EXPR_NAME, name.as_bytes());
     let within = |kind: &str, data: &[Vec<u8>]| message(&[expression(kind, data)]);
     for (bytes, want) in [
         (vec![0; 3], "the nfnetlink header is cut off"),
         (vec![0; 4], "table, chain or handle is missing"),
         (within("ct", &[]), "NFTA_CT_KEY is missing"),
         (
-            within("ct", &[attribute(NFTA_CT_KEY, &[0; 2])]),
+            within("ct", &[attr(NFTA_CT_KEY, &[0; 2])]),
             "NFTA_CT_KEY at offset",
         ),
         (within("immediate", &[]), "NFTA_IMMEDIATE_DREG is missing"),
@@ -346,7 +326,7 @@ fn damage_is_named() {
         (within("lookup", &[]), "NFTA_LOOKUP_SET is missing"),
         (within("dynset", &[]), "NFTA_DYNSET_SET_NAME is missing"),
         (
-            within("target", &[attribute(NFTA_TARGET_NAME, b"CT\0")]),
+            within("target", &[attr(NFTA_TARGET_NAME, b"CT\0")]),
             "NFTA_TARGET_INFO is missing",
         ),
         (
@@ -369,8 +349,8 @@ fn elements(each: &[Vec<u8>]) -> Vec<u8> {
         .map(|one| nest(NFTA_LIST_ELEM, std::slice::from_ref(one)))
         .collect();
     let attributes = [
-        attribute(NFTA_SET_ELEM_LIST_TABLE, b"filter\0"),
-        attribute(NFTA_SET_ELEM_LIST_SET, b"zones\0"),
+        attr(NFTA_SET_ELEM_LIST_TABLE, b"filter\0"),
+        attr(NFTA_SET_ELEM_LIST_SET, b"zones\0"),
         nest(NFTA_SET_ELEM_LIST_ELEMENTS, &list),
     ];
     [vec![INET, 0, 0, 0], attributes.concat()].concat()
@@ -379,9 +359,9 @@ fn elements(each: &[Vec<u8>]) -> Vec<u8> {
 fn element_of(zone: u16) -> Vec<u8> {
     let data = nest(
         NFTA_SET_ELEM_DATA,
-        &[attribute(NFTA_DATA_VALUE, &zone.to_ne_bytes())],
+        &[attr(NFTA_DATA_VALUE, &zone.to_ne_bytes())],
     );
-    [nest(1, &[attribute(NFTA_DATA_VALUE, &[9; 4])]), data].concat()
+    [nest(1, &[attr(NFTA_DATA_VALUE, &[9; 4])]), data].concat()
 }
 
 #[test]
@@ -390,7 +370,7 @@ fn elements_have_values() {
         let mut values = Vec::new();
         decode_elements(bytes, |value| values.push(value)).map(|()| values)
     };
-    let key = || nest(1, &[attribute(NFTA_DATA_VALUE, &[9; 4])]);
+    let key = || nest(1, &[attr(NFTA_DATA_VALUE, &[9; 4])]);
     let end = [key(), be32(NFTA_SET_ELEM_FLAGS, INTERVAL_END)].concat();
     let bytes = elements(&[element_of(5), end, element_of(65_535)]);
     assert_eq!(values(&bytes).unwrap(), [5, 65_535]);
@@ -398,7 +378,7 @@ fn elements_have_values() {
     for (bytes, want) in [
         (elements(&[key()]), "NFTA_SET_ELEM_DATA is missing"),
         (
-            elements(&[nest(NFTA_SET_ELEM_DATA, &[attribute(NFTA_DATA_VALUE, &[])])]),
+            elements(&[nest(NFTA_SET_ELEM_DATA, &[attr(NFTA_DATA_VALUE, &[])])]),
             "NFTA_DATA_VALUE at offset",
         ),
         (
@@ -429,7 +409,7 @@ fn requests_are_those_of_nf_tables() {
     let kind = |at: usize| u16::from_ne_bytes([bytes[at + 4], bytes[at + 5]]);
     assert_eq!((kind(0), kind(20), kind(56)), (0xa07, 0xa0d, 0xa10));
     assert_eq!((bytes[16], bytes[36], bytes[72]), (0, INET, 0));
-    let names = [attribute(1, b"t"), attribute(2, b"\xff")].concat();
+    let names = [attr(1, b"t"), attr(2, b"\xff")].concat();
     assert_eq!(bytes[40..56], names);
 }
 
@@ -443,7 +423,7 @@ proptest! {
     ) {
         let all = [
             immediate(1, &five()), set_zone(1, &[0]), lookup(2, b"m\0"), set_zone(12, &[]),
-            expression("dynset", &[attribute(NFTA_DYNSET_SET_NAME, b"m\0"), be32(NFTA_DYNSET_SREG_DATA, 2)]),
+            expression("dynset", &[attr(NFTA_DYNSET_SET_NAME, b"m\0"), be32(NFTA_DYNSET_SREG_DATA, 2)]),
             target_of("CT", 2, &info(0, 5)),
         ];
         for mut bytes in [message(&all), elements(&[element_of(1), element_of(2)]), noise] {

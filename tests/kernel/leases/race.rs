@@ -344,30 +344,18 @@ impl Referee {
             what,
         } in self.happened
         {
+            let hold = |until| Hold {
+                owner,
+                who,
+                until,
+                serial: 0,
+            };
             match what {
                 What::Hold { until } => {
-                    held.hold(
-                        at,
-                        zone,
-                        Hold {
-                            owner,
-                            who,
-                            until,
-                            serial: 0,
-                        },
-                    );
+                    held.hold(at, zone, hold(until));
                     holds += 1;
                 }
-                What::Renew { until } => held.renew(
-                    at,
-                    zone,
-                    Hold {
-                        owner,
-                        who,
-                        until,
-                        serial: 0,
-                    },
-                ),
+                What::Renew { until } => held.renew(at, zone, hold(until)),
                 What::End => held.end(zone, owner, who),
                 What::Look => before = held.all(),
                 What::Seen(table) => {
