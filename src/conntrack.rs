@@ -539,7 +539,7 @@ impl Conntrack {
     /// As [`Conntrack::delete_matching`].
     #[doc(alias = "CTA_ZONE")]
     pub fn flush_zone(&self, zone: Zone) -> Result<Deleted> {
-        ops::flush_zone(&self.session, zone, &DeleteOptions::new(), &mut || Ok(()))
+        ops::flush_zone(&self.session, zone, &DeleteOptions::new())
     }
 
     /// Deletes the entries of a family, in every zone. Kernels before 5.10 that do it in one request

@@ -137,6 +137,16 @@ fn the_library_prints_nothing_and_starts_nothing() {
     }
 }
 
+/// Leases go by the monotonic clock and by the kernel's time-outs, so a jump of the clock costs none.
+#[test]
+fn leases_do_not_ask_what_time_it_is() {
+    for (path, text) in sources("src/zones") {
+        for line in code(&text) {
+            assert!(!line.contains("SystemTime"), "{}: {line}", path.display());
+        }
+    }
+}
+
 /// What bytes of the kernel's or input of users reaches must not panic.
 #[test]
 fn no_unwrap_on_the_way() {

@@ -47,6 +47,10 @@ impl OwnerKey {
         0x7e,
     ];
 
+    /// Whose marker sets a zone aside to which entries came back when it was released. Nobody acquires
+    /// a zone for it.
+    pub const QUARANTINE: Self = Self(Uuid::max());
+
     /// The key of a name.
     ///
     /// # Errors
@@ -79,6 +83,19 @@ impl OwnerKey {
             ));
         }
         Ok(Self(key))
+    }
+
+    /// Somebody who can own a zone.
+    pub(crate) fn of_somebody(self) -> Result<Self> {
+        if self == Self::QUARANTINE {
+            return Err(Error::invalid(
+                "owner key",
+                self.to_string(),
+                "the key of zones that are set aside",
+                "a UUID of an owner",
+            ));
+        }
+        Ok(self)
     }
 
     /// A key that nobody else has.
@@ -287,6 +304,11 @@ impl Claim {
             instance,
             ends_in: entry.timeout(),
         })
+    }
+
+    /// Whether the zone is set aside by it, rather than anybody's.
+    pub(crate) fn sets_aside(&self) -> bool {
+        self.kind == ClaimKind::Marker && self.owner == OwnerKey::QUARANTINE
     }
 
     /// The zone that is claimed.

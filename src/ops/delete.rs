@@ -40,13 +40,11 @@ enum Claims {
     Spared,
 }
 
-/// Deletes what is in a zone, but for claims of it. Each portion is deleted only if it still `may` be:
-/// whoever has the zone by then keeps what is in it.
+/// Deletes what is in a zone, but for claims of it.
 pub(crate) fn flush_zone(
     session: &Session,
     zone: Zone,
     options: &DeleteOptions,
-    may: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Deleted> {
     let [lease, marker] = claim_places(zone);
     let mut claimed = false;
@@ -65,8 +63,21 @@ pub(crate) fn flush_zone(
     } else {
         Claims::Absent
     };
+    let filter = Filter::new().zone(zone);
+    run(session, &filter, options, claims, &mut || Ok(()))
+}
+
+/// The same of a zone that the caller claims. Each portion is deleted only if it still `may` be:
+/// whoever has the zone by then keeps what is in it.
+pub(crate) fn flush_held(
+    session: &Session,
+    zone: Zone,
+    options: &DeleteOptions,
+    may: &mut dyn FnMut() -> Result<()>,
+) -> Result<Deleted> {
     may()?;
-    run(session, &Filter::new().zone(zone), options, claims, may)
+    let filter = Filter::new().zone(zone);
+    run(session, &filter, options, Claims::Spared, may)
 }
 
 fn run(

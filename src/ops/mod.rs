@@ -28,7 +28,7 @@ use crate::model::KernelSupport;
 pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
-pub(crate) use delete::{delete_matching, flush_zone};
+pub(crate) use delete::{delete_matching, flush_held, flush_zone};
 pub use events::{Events, EventsBuilder};
 pub use expect::{ExpectationList, Expectations};
 pub(crate) use holds::{confirm_many, release_many, renew_many, take_many, try_many};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Inner;
-use super::lease::{Held, Lease};
+use super::lease::{Handle, Held, Lease};
 use super::map::{Named, ZoneMap};
 use super::options::Foreign;
 use super::takeover::{Move, take_over};
@@ -25,12 +25,12 @@ pub(super) struct Want {
 }
 
 impl Want {
-    pub(super) fn any(owner: OwnerKey) -> Self {
-        Self {
-            owner,
+    pub(super) fn any(owner: OwnerKey) -> Result<Self> {
+        Ok(Self {
+            owner: owner.of_somebody()?,
             at: None,
             with_traffic: false,
-        }
+        })
     }
 
     pub(super) fn at(owner: OwnerKey, zone: Zone) -> Result<Self> {
@@ -44,7 +44,7 @@ impl Want {
         }
         Ok(Self {
             at: Some(zone),
-            ..Self::any(owner)
+            ..Self::any(owner)?
         })
     }
 
@@ -59,7 +59,7 @@ impl Want {
 /// What was got.
 #[derive(Clone)]
 struct Got {
-    held: Arc<Held>,
+    handle: Arc<Handle>,
     previous: Option<Instance>,
 }
 
@@ -105,7 +105,7 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
     wants
         .iter()
         .map(|want| match got.get(&want.owner) {
-            Some(Ok(got)) => Ok(Lease::new(Arc::clone(&got.held), got.previous)),
+            Some(Ok(got)) => Ok(Lease::new(Arc::clone(&got.handle), got.previous)),
             Some(Err(error)) => Err(error.clone()),
             None => unreachable!("each owner is decided on"),
         })
@@ -118,30 +118,40 @@ fn renew_known(
     pending: &mut Vec<Want>,
     got: &mut HashMap<OwnerKey, Result<Got>>,
 ) {
-    let known: Vec<(Option<Zone>, Arc<Held>)> = {
+    let known: Vec<(Option<Zone>, Arc<Handle>)> = {
         let memory = inner.memory();
-        let of = |want: &Want| Some((want.at, memory.lease_of(want.owner)?));
+        let of = |want: &Want| Some((want.at, memory.handle_of(want.owner)?));
         pending.iter().filter_map(of).collect()
     };
-    let known: Vec<Arc<Held>> = known
+    let known: Vec<Arc<Handle>> = known
         .into_iter()
-        .filter(|(at, held)| !held.is_over() && at.is_none_or(|zone| zone == held.zone()))
-        .map(|(_, held)| held)
+        .filter(|(at, handle)| {
+            let held = handle.held();
+            !held.is_over() && at.is_none_or(|zone| zone == held.zone())
+        })
+        .map(|(_, handle)| handle)
         .collect();
     if known.is_empty() {
         return;
     }
-    let failed: HashMap<Zone, Error> = inner.renew_or_restore(&known);
-    for held in known {
-        match failed.get(&held.zone()) {
-            None => {
-                let (owner, previous) = (held.owner(), None);
-                got.insert(owner, Ok(Got { held, previous }));
+    let at = Instant::now();
+    let holds = known.iter().map(|handle| handle.held().hold());
+    let results = match ops::renew_many(inner.ct.session(), holds, inner.options.ttl) {
+        Ok(batch) => complete(batch, known.len(), Operation::Renew),
+        Err(error) => known.iter().map(|_| Err(error.clone())).collect(),
+    };
+    for (handle, result) in known.into_iter().zip(results) {
+        let owner = handle.held().owner();
+        match result {
+            Ok(()) => {
+                handle.held().set_renewed(at);
+                let previous = None;
+                got.insert(owner, Ok(Got { handle, previous }));
             }
-            // Another way may be found.
-            Some(error) if error.is_lost() => {}
-            Some(error) => {
-                got.insert(held.owner(), Err(error.clone()));
+            // It was flushed away or is lost: to be found out in the owner's turn.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                got.insert(owner, Err(error));
             }
         }
     }
@@ -174,22 +184,23 @@ impl Search<'_> {
     }
 
     fn keep(&mut self, want: &Want, zone: Zone, previous: Option<Instance>, at: Instant) {
-        let known = self.inner.memory().lease(zone);
-        let held = match known {
-            Some(held) if held.owner() == want.owner && !held.is_over() => held,
-            _ => Arc::new(Held::new(self.inner, zone, want.owner, at)),
+        let known = self.inner.memory().handle(zone);
+        let same = |held: &Held| held.owner() == want.owner && !held.is_over();
+        let handle = match known {
+            Some(handle) if same(handle.held()) => handle,
+            _ => Arc::new(Handle::new(self.inner, zone, want.owner, at)),
         };
-        held.set_renewed(at);
+        handle.held().set_renewed(at);
         let before = {
             let mut memory = self.inner.memory();
             memory.end_quarantine(zone);
-            memory.keep(&held)
+            memory.keep(&handle)
         };
-        if let Some(before) = before {
-            before.end();
+        for before in before {
+            self.inner.end(&before);
         }
         tracing::debug!(zone = zone.get(), owner = %want.owner, "a zone is leased");
-        self.got.insert(want.owner, Ok(Got { held, previous }));
+        self.got.insert(want.owner, Ok(Got { handle, previous }));
     }
 
     fn settle(&mut self, wants: &[Want], turns: &Turns<'_>) -> Result<()> {
@@ -312,13 +323,15 @@ impl Search<'_> {
         let mut anywhere = Vec::new();
         let named = inner.named()?;
         for (want, marker) in fresh {
+            let own = inner.own_lease(want.owner);
             let place = match (want.at, marker) {
                 (Some(zone), Some(marker)) if zone == marker.zone() => Some((zone, Some(marker))),
                 (Some(zone), _) => Some((zone, None)),
                 // Its zone was being taken over when the process ended that did it: the marker kept
                 // others away, and what is in the zone is the owner's own.
                 (None, Some(marker)) => Some((marker.zone(), Some(marker))),
-                (None, _) => None,
+                // It had one here, whose claim was flushed away.
+                (None, None) => own.as_ref().map(|held| (held.zone(), None)),
             };
             let Some((zone, marker)) = place else {
                 anywhere.push(want);
@@ -330,6 +343,19 @@ impl Search<'_> {
                     markers.extend(marker.map(|marker| (want.owner, marker.hold())));
                 }
                 Err(error) if marker.is_some() && error.is_conflict() => self.again.push(want),
+                Err(error) if want.at.is_none() && error.is_conflict() => {
+                    // A trial may come to nothing, and whose it was is gone by now if nobody claims it.
+                    let by = error.taken_by().map_or(&[][..], |by| &by.claims);
+                    if let Some(held) = own {
+                        let anothers = |claim: &Claim| {
+                            claim.kind() != ClaimKind::Trial && claim.hold() != held.hold()
+                        };
+                        if by.iter().any(anothers) {
+                            inner.end(&held);
+                        }
+                    }
+                    self.again.push(want);
+                }
                 Err(error) => self.fail(&want, error),
             }
         }
@@ -359,18 +385,19 @@ impl Search<'_> {
     ) -> Result<()> {
         let inner = self.inner;
         let own = marker.is_some();
-        let accept = want.with_traffic || own;
+        let here = inner.own_lease(want.owner).map(|held| held.zone());
+        let had = here == Some(zone);
+        let accept = want.with_traffic || own || had;
         let mut known = named.zone(zone);
         known.reserved = inner.options.reserved.contains(&zone);
         known.quarantined = !accept && inner.memory().quarantined().contains(&zone);
         // This allocator has it for another owner, or another one for this owner, though the claim may
         // have been flushed away.
-        let other = inner.own_zone(want.owner).is_some_and(|own| own != zone);
-        if other || inner.own_zones().contains(&zone) {
+        if !had && (here.is_some() || inner.own_zones().contains(&zone)) {
             known.claims.extend(inner.holder(zone)?);
             return Err(Error::conflict(Operation::Acquire, known));
         }
-        if known.reserved || !accept && !known.is_free() {
+        if known.reserved && !had || !accept && !known.is_free() {
             return Err(Error::conflict(Operation::Acquire, known));
         }
         // Whoever tries again and again for a zone that is being taken over would be in the way each

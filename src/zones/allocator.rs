@@ -152,7 +152,7 @@ impl ZoneAllocator {
         K: TryInto<OwnerKey>,
         Error: From<K::Error>,
     {
-        self.one(Want::any(owner.try_into()?))
+        self.one(Want::any(owner.try_into()?)?)
     }
 
     /// The same for many owners at once, with one look at the table for all. There is one result for
@@ -167,7 +167,7 @@ impl ZoneAllocator {
     {
         let wants = owners
             .into_iter()
-            .map(|owner| Ok(Want::any(owner.try_into()?)))
+            .map(|owner| Want::any(owner.try_into()?))
             .collect::<Result<Vec<Want>>>()?;
         Ok(acquire(&self.inner, &wants))
     }
@@ -178,7 +178,7 @@ impl ZoneAllocator {
     /// # Errors
     /// As [`ZoneAllocator::acquire`].
     pub fn allocate(&self) -> Result<Lease> {
-        self.one(Want::any(OwnerKey::random()))
+        self.one(Want::any(OwnerKey::random())?)
     }
 
     /// This very zone, which need not be in the range.
@@ -221,7 +221,7 @@ impl ZoneAllocator {
         K: TryInto<OwnerKey>,
         Error: From<K::Error>,
     {
-        rename(&self.inner, lease, owner.try_into()?)
+        rename(&self.inner, lease, owner.try_into()?.of_somebody()?)
     }
 
     fn one(&self, want: Want) -> Result<Lease> {
@@ -232,8 +232,8 @@ impl ZoneAllocator {
     /// The leases that this allocator holds, the lowest zone first.
     #[must_use]
     pub fn leases(&self) -> Vec<Lease> {
-        let leases = self.inner.memory().leases();
-        leases.into_iter().map(Lease::again).collect()
+        let handles = self.inner.memory().handles();
+        handles.into_iter().map(Lease::again).collect()
     }
 
     /// Renews all leases of this allocator. Those that are lost are not renewed any more.

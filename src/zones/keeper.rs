@@ -1,6 +1,6 @@
 //! A thread that keeps the leases of an allocator.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -15,12 +15,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::allocator::Inner;
 use super::lease::Held;
+use super::restore::{Fate, put_back};
 use crate::error::{Error, Operation, Result};
-use crate::model::{Claim, ClaimKind, Event, EventGroups, OwnerKey, Zone, claim_places};
+use crate::model::{Claim, ClaimKind, Event, EventGroups, OwnerKey, Zone};
 use crate::ops::{self, Events};
 
 /// What failed is tried again after this time.
 const SOON: Duration = Duration::from_secs(1);
+/// Where somebody was at a zone, it is looked at again after this time, and then after twice as long,
+/// up to `SOON`.
+const PAUSE: Duration = Duration::from_millis(20);
 /// So many events are read before anything else is looked at.
 const EVENTS: u32 = 4096;
 /// What happened and was not asked for yet: more is dropped.
@@ -115,12 +119,14 @@ impl Keeper {
         let watch = Watch {
             inner: Arc::downgrade(inner),
             third: inner.options.ttl / 3,
-            ttl: inner.options.ttl,
             events,
             stopped,
             tell,
             soon: false,
-            heard: Heard::new(),
+            heard: HashMap::new(),
+            round: 0,
+            again: HashSet::new(),
+            pause: PAUSE,
         };
         let thread = std::thread::Builder::new()
             .name("ctnetlink-keeper".to_owned())
@@ -162,18 +168,27 @@ impl fmt::Debug for Keeper {
 struct Watch {
     inner: Weak<Inner>,
     third: Duration,
-    ttl: Duration,
     events: Events,
     stopped: UnixStream,
     tell: Tell,
     /// Something is to be tried again before the next renewal is due.
     soon: bool,
     /// Zones of which claims have ended, not looked at yet.
-    heard: Heard,
+    heard: HashMap<Zone, Heard>,
+    /// Which look is the next.
+    round: u64,
+    /// Zones that somebody was at: to be looked at again after a pause.
+    again: HashSet<Zone>,
+    pause: Duration,
 }
 
-/// With the last lease that was heard to end there.
-type Heard = HashMap<Zone, Option<Claim>>;
+/// What was heard of a zone.
+struct Heard {
+    /// The last lease that ended there, as far as is known.
+    last: Option<Claim>,
+    /// Before which look.
+    round: u64,
+}
 
 impl Watch {
     fn run(mut self) {
@@ -190,11 +205,11 @@ impl Watch {
             let Some(inner) = self.inner.upgrade() else {
                 return;
             };
-            let heard = std::mem::take(&mut self.heard);
             let now = Instant::now();
             let leases = inner.memory().leases();
             let (look, later): (Vec<_>, Vec<_>) = leases.into_iter().partition(|held| {
-                heard.contains_key(&held.zone())
+                self.heard.contains_key(&held.zone())
+                    || self.again.contains(&held.zone())
                     || now >= due
                     || now.duration_since(held.renewed()) >= self.third
             });
@@ -203,7 +218,12 @@ impl Watch {
                 due = now + self.third;
             }
             self.soon = false;
-            self.keep(&inner, &look, &heard);
+            self.again.clear();
+            self.round += 1;
+            self.keep(&inner, &look);
+            // What was heard since is looked at next time.
+            let round = self.round;
+            self.heard.retain(|_, heard| heard.round == round);
             if self.soon {
                 due = due.min(Instant::now() + SOON);
             }
@@ -229,6 +249,12 @@ impl Watch {
 
     /// Waits until a renewal is due, or claims have ended. `false` at the end.
     fn wait(&mut self, due: Instant) -> Result<bool> {
+        if !self.again.is_empty() {
+            let until = due.min(Instant::now() + self.pause);
+            self.pause = SOON.min(self.pause * 2);
+            return Ok(!self.is_stopped(until)?);
+        }
+        self.pause = PAUSE;
         loop {
             // What is there is read in one go, within bounds; a flush ends many claims.
             self.hear(due)?;
@@ -247,32 +273,52 @@ impl Watch {
         }
     }
 
-    /// Reads the events that are there, so many at most and so long.
-    fn hear(&mut self, until: Instant) -> Result<()> {
+    /// Reads the events that are there, so many at most and so long. Whether there may be more.
+    fn hear(&mut self, until: Instant) -> Result<bool> {
+        let round = self.round;
         for _ in 0..EVENTS {
             match self.events.try_next()? {
                 Some(Event::Destroy(entry)) => {
                     if let Some(claim) = Claim::of(&entry) {
-                        let last = self.heard.entry(claim.zone()).or_default();
+                        let heard = self.heard.entry(claim.zone());
+                        let heard = heard.or_insert(Heard { last: None, round });
+                        heard.round = round;
                         if claim.kind() == ClaimKind::Lease {
-                            *last = Some(claim);
+                            heard.last = Some(claim);
                         }
                     }
                 }
-                // Any claim may be among the lost events.
+                // Any claim may be among the lost events, and be the last.
                 Some(Event::Overrun(_)) => {
                     for zone in self.all() {
-                        self.heard.entry(zone).or_default();
+                        self.heard.insert(zone, Heard { last: None, round });
                     }
                 }
                 Some(_) => {}
-                None => break,
+                None => return Ok(false),
             }
             if Instant::now() >= until {
                 break;
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The leases that were heard to end last, when all that has happened is heard.
+    fn ended(&mut self) -> HashMap<Zone, Claim> {
+        let until = Instant::now() + SOON;
+        loop {
+            match self.hear(until) {
+                Ok(true) if Instant::now() < until => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "events of claims are not heard");
+                    break;
+                }
+            }
+        }
+        let last = |(zone, heard): (&Zone, &Heard)| Some((*zone, heard.last?));
+        self.heard.iter().filter_map(last).collect()
     }
 
     fn all(&self) -> Vec<Zone> {
@@ -282,7 +328,7 @@ impl Watch {
     }
 
     /// Renews leases, and puts back those whose claims are gone.
-    fn keep(&mut self, inner: &Inner, leases: &[Arc<Held>], heard: &Heard) {
+    fn keep(&mut self, inner: &Inner, leases: &[Arc<Held>]) {
         if leases.is_empty() {
             return;
         }
@@ -296,69 +342,44 @@ impl Watch {
         for (held, result) in leases.iter().zip(batch.results()) {
             match result {
                 Ok(()) => held.set_renewed(at),
-                Err(error) if error.is_not_found() => gone.push(held),
+                Err(error) if error.is_not_found() => gone.push(Arc::clone(held)),
                 Err(error) => self.failed(std::slice::from_ref(held), error),
             }
         }
         if let Some(error) = batch.stopped() {
             self.failed(&leases[batch.results().len()..], error);
         }
+        gone.retain(|held| !held.is_over());
         if gone.is_empty() {
             return;
         }
-        // Of a claim that is gone the event is there by now. Without it, the one before it counts.
-        if let Err(error) = self.hear(Instant::now() + SOON) {
-            tracing::warn!(%error, "events of claims are not heard");
-        }
-        for held in gone {
-            let last = [&self.heard, heard]
-                .iter()
-                .find_map(|heard| heard.get(&held.zone()).copied().flatten());
-            self.put_back(inner, held, last);
+        let fates = put_back(inner, &gone, || self.ended());
+        for (held, fate) in gone.iter().zip(fates) {
+            self.tell_of(inner, held, fate);
         }
     }
 
-    /// `last` is the lease of the zone that ended last.
-    fn put_back(&mut self, inner: &Inner, held: &Arc<Held>, last: Option<Claim>) {
-        let turn = held.turn();
-        if held.is_over() {
-            return;
-        }
+    fn tell_of(&mut self, inner: &Inner, held: &Arc<Held>, fate: Fate) {
         let (zone, owner) = (held.zone(), held.owner());
-        // A claim that may have ended by itself may have been somebody's since, who is gone again; and
-        // where somebody else's ended last, this one had ended before.
-        let anothers = last.is_some_and(|claim| claim.hold() != held.hold());
-        let event = if anothers || held.renewed().elapsed() >= self.ttl {
-            held.end();
-            LeaseEvent::Lost {
-                zone,
-                owner,
-                holder: inner.holder(zone).unwrap_or(None),
+        let event = match fate {
+            Fate::Restored => LeaseEvent::Restored { zone, owner },
+            // Released or renamed meanwhile.
+            _ if held.is_over() => return,
+            Fate::Kept => return,
+            Fate::Later => {
+                self.again.insert(zone);
+                return;
             }
-        } else {
-            match restore(inner, held) {
-                Ok(None) => LeaseEvent::Restored { zone, owner },
-                // It looks at the zone, and goes if it finds anything there.
-                Ok(Some(holder)) if holder.kind() == ClaimKind::Trial => {
-                    self.soon = true;
-                    return;
-                }
-                Ok(Some(holder)) => {
-                    held.end();
-                    LeaseEvent::Lost {
-                        zone,
-                        owner,
-                        holder: Some(holder),
-                    }
-                }
-                Err(error) => {
-                    self.soon = true;
-                    LeaseEvent::Failed { zone, owner, error }
+            Fate::Failed(error) => return self.failed(std::slice::from_ref(held), &error),
+            Fate::Lost(holder) => {
+                inner.end(held);
+                LeaseEvent::Lost {
+                    zone,
+                    owner,
+                    holder,
                 }
             }
         };
-        // The caller's code may do anything with the lease.
-        drop(turn);
         tracing::warn!(?event, "the claim of a lease was gone");
         (self.tell)(event);
     }
@@ -383,39 +404,5 @@ fn wait_for(ready: &mut [PollFd<'_>], left: Duration) -> Result<()> {
             let action = "wait for events";
             Err(Error::system(Operation::Renew, action, errno, None))
         }
-    }
-}
-
-/// Claims a zone again, unless somebody has: gives who.
-pub(super) fn restore(inner: &Inner, held: &Held) -> Result<Option<Claim>> {
-    let at = Instant::now();
-    let own = held.hold();
-    let batch = ops::take_many(inner.ct.session(), std::iter::once(own), inner.options.ttl);
-    match batch.into_result() {
-        Ok(_) => {}
-        Err(error) if error.is_exists() => {
-            let holder = inner.holder(held.zone())?;
-            return match holder {
-                Some(claim) if claim.hold() == own => Ok(None),
-                Some(claim) => Ok(Some(claim)),
-                None => Err(error),
-            };
-        }
-        Err(error) => return Err(error),
-    }
-    // A marker says that a later instance of the owner is taking the zone over, and is between its
-    // steps: the claim would be in its way.
-    let [_, marker] = claim_places(held.zone());
-    match inner.ct.get(marker) {
-        Ok(entry) => {
-            let gone = ops::release_many(inner.ct.session(), std::iter::once(own));
-            drop(gone);
-            Ok(Claim::of(&entry))
-        }
-        Err(error) if error.is_not_found() => {
-            held.set_renewed(at);
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }

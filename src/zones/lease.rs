@@ -1,14 +1,13 @@
 //! A zone that is held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::allocator::Inner;
-use super::keeper::restore;
-use super::turns::{Patience, Turns, complete};
+use super::turns::{Patience, Turns, report_left};
 use crate::error::{Error, Operation, Result};
 use crate::model::{
     Claim, ClaimKind, Completeness, DeleteOptions, Deleted, Hold, Instance, OwnerKey, Zone,
@@ -16,34 +15,23 @@ use crate::model::{
 };
 use crate::ops;
 
-/// What the handles of one lease share.
+/// So long at most is waited for the turn in which a dropped lease is released.
+const DROPPED: Duration = Duration::from_secs(1);
+
+/// A lease, as whoever renews it sees it.
 pub(super) struct Held {
-    inner: Arc<Inner>,
     zone: Zone,
     owner: OwnerKey,
+    instance: Instance,
     /// When it was last renewed, or a moment before.
     renewed: Mutex<Instant>,
     /// It is not to be renewed any more: lost, released, or left.
     over: AtomicBool,
     /// Whoever ends the claim or puts it back: the keeper must not restore what is being released.
     turn: Mutex<()>,
-    /// Nothing is to be done about it when the last handle goes.
-    left: AtomicBool,
 }
 
 impl Held {
-    pub(super) fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
-        Self {
-            inner: Arc::clone(inner),
-            zone,
-            owner,
-            renewed: Mutex::new(renewed),
-            over: AtomicBool::new(false),
-            turn: Mutex::new(()),
-            left: AtomicBool::new(false),
-        }
-    }
-
     pub(super) const fn zone(&self) -> Zone {
         self.zone
     }
@@ -53,7 +41,7 @@ impl Held {
     }
 
     pub(super) fn hold(&self) -> Hold {
-        Hold::claim(ClaimKind::Lease, self.zone, self.owner, self.inner.instance)
+        Hold::claim(ClaimKind::Lease, self.zone, self.owner, self.instance)
     }
 
     pub(super) fn renewed(&self) -> Instant {
@@ -73,33 +61,58 @@ impl Held {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lease that is over stays so, though the same owner may have the zone again by another one.
-    pub(super) fn check(&self, operation: Operation) -> Result<()> {
-        if !self.is_over() {
-            return Ok(());
+    /// The same, unless somebody else is at it, which may take long.
+    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
-        let holder = self.inner.holder(self.zone).unwrap_or(None);
-        Err(Error::lost(operation, self.zone, holder))
-    }
-
-    /// It is no longer kept.
-    pub(super) fn end(&self) {
-        self.over.store(true, Ordering::Release);
-        self.inner.memory().forget(self);
     }
 }
 
-impl Drop for Held {
+/// What the users' handles of one lease share. With the last of them it is dropped, which may flush a
+/// zone: nobody else keeps one for longer than it takes to hand it out.
+pub(super) struct Handle {
+    inner: Arc<Inner>,
+    held: Arc<Held>,
+    /// Nothing is to be done about it when the last handle goes.
+    left: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            held: Arc::new(Held {
+                zone,
+                owner,
+                instance: inner.instance,
+                renewed: Mutex::new(renewed),
+                over: AtomicBool::new(false),
+                turn: Mutex::new(()),
+            }),
+            left: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) const fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        self.inner.memory().forget(self);
+        self.inner.memory().forget(&self.held);
         if !self.inner.options.release_on_drop
-            || self.is_over()
+            || self.held.is_over()
             || self.left.load(Ordering::Acquire)
         {
             return;
         }
-        if let Err(error) = self.inner.release_dropped(self) {
-            tracing::warn!(zone = self.zone.get(), %error, "a dropped lease was not released");
+        if let Err(error) = self.inner.release_dropped(&self.held) {
+            let zone = self.held.zone.get();
+            tracing::warn!(zone, %error, "a dropped lease was not released");
         }
     }
 }
@@ -137,39 +150,43 @@ pub struct Renewed {
 /// chooses otherwise.
 #[must_use = "a lease that is dropped is not renewed"]
 pub struct Lease {
-    held: Arc<Held>,
+    handle: Arc<Handle>,
     previous: Option<Instance>,
 }
 
 impl Lease {
-    pub(super) fn new(held: Arc<Held>, previous: Option<Instance>) -> Self {
-        Self { held, previous }
+    pub(super) fn new(handle: Arc<Handle>, previous: Option<Instance>) -> Self {
+        Self { handle, previous }
     }
 
-    pub(super) fn again(held: Arc<Held>) -> Self {
-        Self::new(held, None)
+    pub(super) fn again(handle: Arc<Handle>) -> Self {
+        Self::new(handle, None)
     }
 
     pub(super) fn held(&self) -> &Arc<Held> {
-        &self.held
+        &self.handle.held
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.handle.inner
     }
 
     /// The zone.
     #[must_use]
     pub fn zone(&self) -> Zone {
-        self.held.zone
+        self.held().zone
     }
 
     /// Who owns it.
     #[must_use]
     pub fn owner(&self) -> OwnerKey {
-        self.held.owner
+        self.held().owner
     }
 
     /// The instance that holds it.
     #[must_use]
     pub fn instance(&self) -> Instance {
-        self.held.inner.instance
+        self.held().instance
     }
 
     /// The instance from which it was taken over when it was acquired: a former run of the owner, or
@@ -183,14 +200,14 @@ impl Lease {
     /// [`Lease::renew`] asks the kernel.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.held.is_over()
+        self.held().is_over()
     }
 
     /// How long it lasts if it is not renewed again.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let ttl = self.held.inner.options.ttl;
-        ttl.saturating_sub(self.held.renewed().elapsed())
+        let ttl = self.inner().options.ttl;
+        ttl.saturating_sub(self.held().renewed().elapsed())
     }
 
     /// Has the lease last for its time to live from now on. The kernel compares the owner and the
@@ -199,8 +216,8 @@ impl Lease {
     /// # Errors
     /// [`is_lost`](Error::is_lost), with who holds the zone now.
     pub fn renew(&self) -> Result<()> {
-        self.held.check(Operation::Renew)?;
-        let renewed = self.held.inner.renew(std::slice::from_ref(&self.held));
+        self.inner().check(self.held(), Operation::Renew)?;
+        let renewed = self.inner().renew(std::slice::from_ref(self.held()));
         match renewed.failed.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),
@@ -215,7 +232,7 @@ impl Lease {
     /// [`is_lost`](Error::is_lost): nothing was deleted. Else as
     /// [`Conntrack::flush_zone`](crate::Conntrack::flush_zone).
     pub fn flush(&self) -> Result<Deleted> {
-        self.held.inner.flush(&self.held)
+        self.inner().flush(self.held())
     }
 
     /// Gives the zone back: deletes its entries, sees that none comes back, and ends the claim.
@@ -225,29 +242,44 @@ impl Lease {
     /// done. After another error the claim ends by itself; until then the same key acquires the zone
     /// again.
     pub fn release(self) -> Result<Released> {
-        let released = self.held.inner.release(&self.held);
-        self.held.left.store(true, Ordering::Release);
+        let released = self.inner().release(self.held());
+        self.handle.left.store(true, Ordering::Release);
         released
     }
 
     /// Drops the handle and leaves the claim to end by itself, whatever was chosen for dropped
     /// leases.
     pub fn leave(self) {
-        self.held.left.store(true, Ordering::Release);
+        self.handle.left.store(true, Ordering::Release);
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("zone", &self.held.zone)
-            .field("owner", &self.held.owner)
-            .field("instance", &self.held.inner.instance)
+            .field("zone", &self.held().zone)
+            .field("owner", &self.held().owner)
+            .field("instance", &self.held().instance)
             .finish_non_exhaustive()
     }
 }
 
 impl Inner {
+    /// A lease that is over stays so, though the same owner may have the zone again by another one.
+    pub(super) fn check(&self, held: &Held, operation: Operation) -> Result<()> {
+        if !held.is_over() {
+            return Ok(());
+        }
+        let holder = self.holder(held.zone).unwrap_or(None);
+        Err(Error::lost(operation, held.zone, holder))
+    }
+
+    /// It is no longer kept.
+    pub(super) fn end(&self, held: &Held) {
+        held.over.store(true, Ordering::Release);
+        self.memory().forget(held);
+    }
+
     /// Renews leases in as few datagrams as it takes.
     pub(super) fn renew(&self, leases: &[Arc<Held>]) -> Renewed {
         let at = Instant::now();
@@ -274,7 +306,7 @@ impl Inner {
                 }
                 Err(error) if error.is_not_found() => {
                     let holder = self.holder(held.zone).unwrap_or(None);
-                    held.end();
+                    self.end(held);
                     let error = Error::lost(Operation::Renew, held.zone, holder);
                     outcome.failed.push((held.zone, error));
                 }
@@ -293,69 +325,19 @@ impl Inner {
     /// The zones that are leased here, as far as is known.
     pub(super) fn own_zones(&self) -> HashSet<Zone> {
         let leases = self.memory().leases();
-        let live =
-            |held: &&Arc<Held>| !held.is_over() && held.renewed().elapsed() < self.options.ttl;
+        let live = |held: &&Arc<Held>| self.may_last(held);
         leases.iter().filter(live).map(|held| held.zone).collect()
     }
 
-    /// The zone that is leased here for this owner, as far as is known.
-    pub(super) fn own_zone(&self, owner: OwnerKey) -> Option<Zone> {
+    /// The lease of this owner here, as far as is known.
+    pub(super) fn own_lease(&self, owner: OwnerKey) -> Option<Arc<Held>> {
         let held = self.memory().lease_of(owner)?;
-        let live = !held.is_over() && held.renewed().elapsed() < self.options.ttl;
-        live.then_some(held.zone)
+        self.may_last(&held).then_some(held)
     }
 
-    /// Renews leases, and puts back the claims that somebody flushed away: gives what failed.
-    pub(super) fn renew_or_restore(&self, leases: &[Arc<Held>]) -> HashMap<Zone, Error> {
-        let at = Instant::now();
-        let holds = leases.iter().map(|held| held.hold());
-        let results = match ops::renew_many(self.ct.session(), holds, self.options.ttl) {
-            Ok(batch) => complete(batch, leases.len(), Operation::Renew),
-            Err(error) => leases.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let mut failed = HashMap::new();
-        for (held, result) in leases.iter().zip(results) {
-            match result {
-                Ok(()) => held.set_renewed(at),
-                Err(error) if error.is_not_found() => {
-                    if let Some(error) = self.restored(held) {
-                        failed.insert(held.zone, error);
-                    }
-                }
-                Err(error) => {
-                    failed.insert(held.zone, error);
-                }
-            }
-        }
-        failed
-    }
-
-    /// Puts a claim back that is gone, unless it may have ended by itself. Gives why not.
-    fn restored(&self, held: &Held) -> Option<Error> {
-        let turn = held.turn();
-        let lost = |holder| Error::lost(Operation::Renew, held.zone, holder);
-        let mut patience = Patience::new(self.options.patience);
-        let error = loop {
-            if held.is_over() || held.renewed().elapsed() >= self.options.ttl {
-                break lost(self.holder(held.zone).unwrap_or(None));
-            }
-            match restore(self, held) {
-                Ok(None) => return None,
-                // It looks at the zone, and goes if it finds anything there.
-                Ok(Some(holder)) if holder.kind() == ClaimKind::Trial => {
-                    if let Err(error) = patience.wait() {
-                        break error;
-                    }
-                }
-                Ok(Some(holder)) => break lost(Some(holder)),
-                Err(error) => break error,
-            }
-        };
-        drop(turn);
-        if error.is_lost() {
-            held.end();
-        }
-        Some(error)
+    /// It cannot have ended by itself.
+    pub(super) fn may_last(&self, held: &Held) -> bool {
+        !held.is_over() && held.renewed().elapsed() < self.options.ttl
     }
 
     /// Who claims a zone now: by a lease, else by a marker.
@@ -384,11 +366,15 @@ impl Inner {
     fn assert_held(&self, held: &Held) -> Result<()> {
         let lasts = self.options.ttl.max(self.options.grace);
         let hold = std::iter::once(held.hold());
+        let at = Instant::now();
         let renewed = ops::renew_many(self.ct.session(), hold, lasts)?.into_result();
         match renewed {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                held.set_renewed(at);
+                Ok(())
+            }
             Err(error) if error.is_not_found() => {
-                held.end();
+                self.end(held);
                 let holder = self.holder(held.zone).unwrap_or(None);
                 Err(Error::lost(Operation::Renew, held.zone, holder))
             }
@@ -397,8 +383,12 @@ impl Inner {
     }
 
     fn flush(&self, held: &Held) -> Result<Deleted> {
-        held.check(Operation::Release)?;
-        let deleted = self.flush_zone(held.zone, &mut || self.assert_held(held))?;
+        self.flush_and_look(held, self.options.verify)
+    }
+
+    fn flush_and_look(&self, held: &Held, looks: u32) -> Result<Deleted> {
+        self.check(held, Operation::Release)?;
+        let deleted = self.flush_held(held.zone, looks, &mut || self.assert_held(held))?;
         match &deleted.stopped {
             Some(error) if error.is_lost() && deleted.deleted == Some(0) => Err(error.clone()),
             _ => Ok(deleted),
@@ -406,26 +396,25 @@ impl Inner {
     }
 
     /// Deletes what is in a zone for as long as it `may`.
-    pub(super) fn flush_zone(
+    pub(super) fn flush_held(
         &self,
         zone: Zone,
+        looks: u32,
         may: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Deleted> {
-        let options = DeleteOptions::new().verify(self.options.verify);
-        ops::flush_zone(self.ct.session(), zone, &options, may)
+        let options = DeleteOptions::new().verify(looks);
+        ops::flush_held(self.ct.session(), zone, &options, may)
     }
 
     /// The last handle is gone. Who acquires for the same owner meanwhile has the zone.
     fn release_dropped(&self, held: &Held) -> Result<()> {
-        let (turns, results) = Turns::take(self, vec![held.owner]);
-        match results.into_iter().collect::<Result<()>>() {
-            Err(error) if error.is_exists() => return Ok(()),
-            // Nobody else gets a turn either.
-            Err(error) if !error.is_table_full() => return Err(error),
-            _ => {}
-        }
-        let again = self.memory().lease(held.zone);
-        if again.is_none() {
+        // Not for long: it may be dropped in a turn of its owner's.
+        let mut patience = Patience::new(DROPPED.min(self.options.patience));
+        let Some(turns) = self.turn_of(held.owner, &mut patience)? else {
+            return Ok(());
+        };
+        let again = self.memory().has(held.zone);
+        if !again {
             let _ = self.release_now(held)?;
         }
         drop(turns);
@@ -433,52 +422,69 @@ impl Inner {
     }
 
     fn release(&self, held: &Held) -> Result<Released> {
-        held.check(Operation::Release)?;
+        self.check(held, Operation::Release)?;
         let mut patience = Patience::new(self.options.patience);
         // Nobody is given the zone for the same owner while it is being flushed.
-        let turns = loop {
-            let (turns, results) = Turns::take(self, vec![held.owner]);
-            match results.into_iter().collect::<Result<()>>() {
-                Err(error) if error.is_exists() => patience.wait()?,
-                Err(error) if !error.is_table_full() => return Err(error),
-                _ => break turns,
-            }
+        let Some(turns) = self.turn_of(held.owner, &mut patience)? else {
+            return Err(Error::waited(Operation::Release, self.options.patience));
         };
         let released = self.release_now(held);
         drop(turns);
         released
     }
 
+    /// The turn of an owner, `None` if it was somebody else's all the time.
+    fn turn_of(&self, owner: OwnerKey, patience: &mut Patience) -> Result<Option<Turns<'_>>> {
+        loop {
+            let (turns, results) = Turns::take(self, vec![owner]);
+            match results.into_iter().collect::<Result<()>>() {
+                Err(error) if error.is_exists() => {
+                    if patience.wait().is_err() {
+                        return Ok(None);
+                    }
+                }
+                // Nobody else gets a turn either.
+                Err(error) if !error.is_table_full() => return Err(error),
+                _ => return Ok(Some(turns)),
+            }
+        }
+    }
+
     fn release_now(&self, held: &Held) -> Result<Released> {
-        let deleted = self.flush(held)?;
+        // What was not looked at again is not known to be empty.
+        let deleted = self.flush_and_look(held, self.options.verify.max(1))?;
         let quarantined = deleted.left
             || deleted.stopped.is_some()
             || deleted.complete == Completeness::Interrupted;
         let hold = std::iter::once(held.hold());
         let session = self.ct.session();
         let turn = held.turn();
-        held.check(Operation::Release)?;
-        held.end();
+        self.check(held, Operation::Release)?;
+        self.end(held);
+        // So that nobody is handed the zone, its former owner included.
+        let rest = Hold::claim(
+            ClaimKind::Marker,
+            held.zone,
+            OwnerKey::QUARANTINE,
+            Instance::random(),
+        );
+        let rest = std::iter::once(rest);
         if quarantined {
             tracing::warn!(
                 zone = held.zone.get(),
                 "entries come back to a released zone: it is set aside"
             );
-            // Nobody's marker, so that nobody is handed the zone, its former owner included.
-            let rest = Hold::claim(
-                ClaimKind::Marker,
-                held.zone,
-                OwnerKey::random(),
-                Instance::random(),
-            );
-            let rest = std::iter::once(rest);
-            ops::take_many(session, rest, self.options.quarantine).into_result()?;
+            ops::take_many(session, rest.clone(), self.options.quarantine).into_result()?;
         }
         let done = ops::release_many(session, hold).into_result();
         drop(turn);
         match done {
             Ok(_) => {}
             Err(error) if error.is_not_found() => {
+                // The zone is another one's, and so is what to do about it.
+                if quarantined {
+                    report_left(&ops::release_many(session, rest));
+                }
                 let holder = self.holder(held.zone).unwrap_or(None);
                 return Err(Error::lost(Operation::Release, held.zone, holder));
             }

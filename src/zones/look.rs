@@ -161,7 +161,8 @@ impl Inner {
         found.rules = named.rules;
         found.sources = named.sources;
         found.reserved = self.options.reserved.contains(&zone);
-        found.quarantined = self.memory().quarantined().contains(&zone);
+        found.quarantined = found.claims.iter().any(Claim::sets_aside)
+            || self.memory().quarantined().contains(&zone);
         Ok(found)
     }
 

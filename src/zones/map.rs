@@ -89,14 +89,16 @@ impl ZoneMap {
     #[must_use]
     pub fn zone(&self, zone: Zone) -> ZoneUse {
         let traffic = &self.traffic[usize::from(zone.get())];
+        let claims = self.claims.get(&zone).cloned().unwrap_or_default();
+        let set_aside = claims.iter().any(Claim::sets_aside);
         ZoneUse {
             ipv4: traffic.ipv4,
             ipv6: traffic.ipv6,
             dying: traffic.dying,
             expectations: traffic.expectations,
-            claims: self.claims.get(&zone).cloned().unwrap_or_default(),
+            claims,
             reserved: self.reserved.contains(&zone),
-            quarantined: self.quarantined.contains(&zone),
+            quarantined: set_aside || self.quarantined.contains(&zone),
             ..self.named.zone(zone)
         }
     }

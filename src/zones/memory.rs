@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::lease::Held;
+use super::lease::{Handle, Held};
 use super::options::{Options, ZoneOrder};
 use crate::model::{OwnerKey, Zone};
 
-/// What it gives out must not be dropped while it is locked: the last handle of a lease locks it.
+/// A handle that it gives out must not be dropped while it is locked: the last one of a lease locks it.
 #[derive(Default)]
 pub(super) struct Memory {
-    leases: HashMap<Zone, Weak<Held>>,
+    leases: HashMap<Zone, Kept>,
     zones: HashMap<OwnerKey, Zone>,
     /// In which order zones were released.
     released: HashMap<Zone, u64>,
@@ -21,38 +21,73 @@ pub(super) struct Memory {
     quarantined: HashMap<Zone, Instant>,
 }
 
+/// A lease, and the users' handle of it.
+struct Kept {
+    held: Arc<Held>,
+    handle: Weak<Handle>,
+}
+
 impl Memory {
-    /// The lease of this zone, if this allocator has it.
-    pub(super) fn lease(&self, zone: Zone) -> Option<Arc<Held>> {
-        self.leases.get(&zone).and_then(Weak::upgrade)
+    /// The handle of this zone's lease, if this allocator has it.
+    pub(super) fn handle(&self, zone: Zone) -> Option<Arc<Handle>> {
+        self.leases.get(&zone)?.handle.upgrade()
+    }
+
+    /// The handle of this owner's lease, if this allocator has it.
+    pub(super) fn handle_of(&self, owner: OwnerKey) -> Option<Arc<Handle>> {
+        self.handle(*self.zones.get(&owner)?)
+    }
+
+    /// Whether this allocator has a lease of this zone.
+    pub(super) fn has(&self, zone: Zone) -> bool {
+        self.leases.contains_key(&zone)
+    }
+
+    /// All handles, the lowest zone first.
+    pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
+        let kept = self.leases.values();
+        let mut handles: Vec<_> = kept.filter_map(|kept| kept.handle.upgrade()).collect();
+        handles.sort_by_key(|handle| handle.held().zone());
+        handles
     }
 
     /// The lease of this owner, if this allocator has it.
     pub(super) fn lease_of(&self, owner: OwnerKey) -> Option<Arc<Held>> {
-        self.lease(*self.zones.get(&owner)?)
+        let kept = self.leases.get(self.zones.get(&owner)?)?;
+        Some(Arc::clone(&kept.held))
     }
 
-    pub(super) fn leases(&mut self) -> Vec<Arc<Held>> {
-        let mut leases: Vec<Arc<Held>> = self.leases.values().filter_map(Weak::upgrade).collect();
+    /// All leases, the lowest zone first.
+    pub(super) fn leases(&self) -> Vec<Arc<Held>> {
+        let kept = self.leases.values();
+        let mut leases: Vec<_> = kept.map(|kept| Arc::clone(&kept.held)).collect();
         leases.sort_by_key(|held| held.zone());
         leases
     }
 
-    /// Gives the lease that had the zone before, if it is another one: it is over.
+    /// Gives the leases that had the zone before, or that the owner had, if they are others: they are
+    /// over.
     #[must_use]
-    pub(super) fn keep(&mut self, held: &Arc<Held>) -> Option<Arc<Held>> {
-        let before = self.leases.insert(held.zone(), Arc::downgrade(held));
-        let before = before.and_then(|before| before.upgrade());
-        if let Some(before) = &before {
-            self.zones.remove(&before.owner());
+    pub(super) fn keep(&mut self, handle: &Arc<Handle>) -> Vec<Arc<Held>> {
+        let held = handle.held();
+        let mut before = Vec::new();
+        before.extend(self.lease_of(held.owner()));
+        let kept = Kept {
+            held: Arc::clone(held),
+            handle: Arc::downgrade(handle),
+        };
+        if let Some(kept) = self.leases.insert(held.zone(), kept) {
+            self.zones.remove(&kept.held.owner());
+            before.push(kept.held);
         }
         self.zones.insert(held.owner(), held.zone());
-        before.filter(|before| !Arc::ptr_eq(before, held))
+        before.retain(|before| !Arc::ptr_eq(before, held));
+        before
     }
 
     /// Forgets a lease, unless a newer one has its zone.
     pub(super) fn forget(&mut self, held: &Held) {
-        let same = |kept: &Weak<Held>| std::ptr::eq(kept.as_ptr(), held);
+        let same = |kept: &Kept| std::ptr::eq(&raw const *kept.held, held);
         if self.leases.get(&held.zone()).is_some_and(same) {
             self.leases.remove(&held.zone());
             if self.zones.get(&held.owner()) == Some(&held.zone()) {

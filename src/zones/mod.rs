@@ -10,6 +10,7 @@ mod look;
 mod map;
 mod memory;
 mod options;
+mod restore;
 mod takeover;
 mod trial;
 mod turns;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Inner;
-use super::lease::{Held, Lease};
+use super::lease::{Handle, Lease};
 use super::turns::{Patience, Turns, complete, report_left};
 use crate::error::{Error, Operation, Result};
 use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, ZoneUse};
@@ -198,7 +198,7 @@ pub(super) fn rename(inner: &Arc<Inner>, lease: Lease, owner: OwnerKey) -> Resul
 
 fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lease>> {
     let old = Arc::clone(lease.held());
-    old.check(Operation::Rename)?;
+    inner.check(&old, Operation::Rename)?;
     if old.owner() == owner {
         return Ok(None);
     }
@@ -218,12 +218,13 @@ fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lea
     let claims = inner.claims()?;
     let mine = |claim: &&Claim| claim.hold() == old.hold();
     let Some(from) = claims.iter().find(mine) else {
-        old.end();
+        inner.end(&old);
         let holder = inner.holder(old.zone())?;
         return Err(Error::lost(Operation::Rename, old.zone(), holder));
     };
     let other = claims.iter().find(|claim| claim.owner() == owner);
-    let zone = other.map(Claim::zone).or_else(|| inner.own_zone(owner));
+    let own = || inner.own_lease(owner).map(|held| held.zone());
+    let zone = other.map(Claim::zone).or_else(own);
     if let Some(zone) = zone {
         let by = ZoneUse {
             claims: other.copied().into_iter().collect(),
@@ -240,7 +241,7 @@ fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lea
     }
     // From here on the keeper has no claim to put back.
     let turn = old.turn();
-    old.end();
+    inner.end(&old);
     let at = Instant::now();
     take_over(inner, &[order]).remove(0).map_err(|error| {
         if error.is_not_found() {
@@ -250,8 +251,10 @@ fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lea
         }
     })?;
     drop(turn);
-    let held = Arc::new(Held::new(inner, old.zone(), owner, at));
-    let before = inner.memory().keep(&held);
-    drop(before);
-    Ok(Some(Lease::new(held, lease.previous())))
+    let handle = Arc::new(Handle::new(inner, old.zone(), owner, at));
+    let before = inner.memory().keep(&handle);
+    for before in before {
+        inner.end(&before);
+    }
+    Ok(Some(Lease::new(handle, lease.previous())))
 }

@@ -52,6 +52,9 @@ impl<'a> Provisional<'a> {
                 self.claims.remove(zone);
             }
         }
+        if let Some(error) = batch.stopped() {
+            return Err(error.clone());
+        }
         self.turns.keep_all()?;
         self.renewed = at;
         Ok(())
@@ -60,7 +63,7 @@ impl<'a> Provisional<'a> {
     /// Flushes a zone on trial, for as long as it is.
     pub(super) fn flush(&mut self, zone: Zone) -> Result<bool> {
         let inner = self.inner;
-        let flushed = inner.flush_zone(zone, &mut || {
+        let flushed = inner.flush_held(zone, inner.options.verify, &mut || {
             self.keep()?;
             match self.claims.get(&zone) {
                 Some(own) if inner.still_on_trial(*own)? => Ok(()),

@@ -193,12 +193,27 @@ fn claim_tuple(src: &str, dst: &str) -> Tuple {
 
 /// A claim as another program would make it, by what docs/zones.md says: not by the library's means.
 fn raw_claim(place: &str, zone: Zone, owner: OwnerKey, instance: Instance) -> NewEntry {
+    raw_entry(place, zone, owner, instance, Status::ASSURED)
+}
+
+/// The same of a claim on trial.
+fn raw_trial(zone: Zone, owner: OwnerKey) -> NewEntry {
+    raw_entry(LEASE, zone, owner, Instance::random(), Status::empty())
+}
+
+fn raw_entry(
+    place: &str,
+    zone: Zone,
+    owner: OwnerKey,
+    instance: Instance,
+    status: Status,
+) -> NewEntry {
     let source = std::net::Ipv6Addr::from(owner.to_bytes()).to_string();
     let token = std::net::Ipv6Addr::from_bits((0x100 << 112) | u128::from(instance.get()));
     Entry::with_tuple(claim_tuple(SOURCE, place))
         .reply(claim_tuple(&source, &token.to_string()))
         .zone(zone)
-        .status(Status::ASSURED | Status::SEEN_REPLY | Status::CONFIRMED)
+        .status(status | Status::SEEN_REPLY | Status::CONFIRMED)
         .timeout(Duration::from_secs(300))
         .build()
         .unwrap()

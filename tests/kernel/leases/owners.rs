@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ctnetlink::{Filter, OwnerKey, Zone, ZoneOrder};
 
-use super::{claimed, lowest, zone};
+use super::{claimed, lowest, raw_trial, zone};
 use crate::support::{assert_flows, listed, open, udp};
 
 #[test]
@@ -238,19 +238,7 @@ fn what_a_takeover_left_is_found_again() {
 #[test]
 fn a_claim_that_was_left_on_trial_is_no_lease() {
     let ct = open();
-    let number = ctnetlink::Protocol::new(253);
-    let owner = std::net::Ipv6Addr::from(OwnerKey::named("a").unwrap().to_bytes());
-    let tuple = |src: std::net::Ipv6Addr, dst: &str| {
-        ctnetlink::Tuple::other(number, src.into(), dst.parse().unwrap()).unwrap()
-    };
-    let trial =
-        ctnetlink::Entry::with_tuple(tuple("100::6374:6e6c:7a6f:6e65".parse().unwrap(), "100::1"))
-            .reply(tuple(owner, "100::7"))
-            .zone(zone(10))
-            .status(ctnetlink::Status::SEEN_REPLY | ctnetlink::Status::CONFIRMED)
-            .timeout(Duration::from_secs(300))
-            .build()
-            .unwrap();
+    let trial = raw_trial(zone(10), OwnerKey::named("a").unwrap());
     ct.create(&trial).unwrap();
     let guest = udp(1).zone(zone(10)).build().unwrap();
     ct.create(&guest).unwrap();
@@ -330,7 +318,8 @@ fn a_rename_that_fails_frees_nothing() {
 #[test]
 fn a_zone_in_which_entries_come_back_is_set_aside() {
     let ct = open();
-    let zones = lowest(10..=11).verify(1).open(&ct).unwrap();
+    // A release looks once at least.
+    let zones = lowest(10..=11).verify(0).open(&ct).unwrap();
     let lease = zones.acquire("a").unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (begun, filled) = std::sync::mpsc::channel();
@@ -369,7 +358,30 @@ fn a_zone_in_which_entries_come_back_is_set_aside() {
     assert_eq!(again.zone(), zone(11));
     let counts = *zones.acquire("b").unwrap_err().exhausted().unwrap();
     assert_eq!((counts.quarantined, counts.leased), (1, 1));
-    // Others see that it is not to be had.
+    // Others see that it is not to be had, and why.
     let others = lowest(10..=10).open(&ct).unwrap();
-    assert!(others.acquire("c").unwrap_err().is_exhausted());
+    assert!(others.who(zone(10)).unwrap().quarantined);
+    assert!(others.scan().unwrap().zone(zone(10)).quarantined);
+    let counts = *others.acquire("c").unwrap_err().exhausted().unwrap();
+    assert_eq!((counts.quarantined, counts.leased), (1, 0));
+    // Whose marker it is, nobody can be.
+    let nobody = OwnerKey::QUARANTINE;
+    assert!(others.acquire(nobody).unwrap_err().is_invalid_input());
+    let renamed = zones.rename(again, nobody);
+    assert!(renamed.unwrap_err().is_invalid_input());
+}
+
+/// What a flush made last for the grace lasts, as far as the lease knows.
+#[test]
+fn a_flush_renews_the_lease() {
+    let ct = open();
+    let ttl = Duration::from_secs(60);
+    let zones = lowest(10..=10).ttl(ttl).open(&ct).unwrap();
+    let lease = zones.acquire("a").unwrap();
+    while ttl.saturating_sub(lease.remaining()) < Duration::from_millis(50) {
+        std::thread::yield_now();
+    }
+    let before = Instant::now();
+    assert!(lease.flush().unwrap().is_clean());
+    assert!(lease.remaining() >= ttl.saturating_sub(before.elapsed()));
 }
