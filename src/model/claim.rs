@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::tuple::Addresses;
-use super::{Entry, EntryZone, Key, Layer4, NewEntry, Protocol, Status, Tuple, Zone};
+use super::{Entry, EntryZone, Key, Layer4, NewEntry, Protocol, Status, Tuple, Zone, digits};
 use crate::error::{Error, Result};
 
 /// For experiments (RFC 3692), and without ports.
@@ -154,6 +154,15 @@ impl fmt::Debug for OwnerKey {
 
 /// Which run of an owner holds a claim: 64 random bits, written as 16 hexadecimal digits. It fences
 /// off a former self that does not know that it has been replaced.
+///
+/// ```
+/// use ctnetlink::Instance;
+///
+/// let instance: Instance = "00c0ffee00c0ffee".parse()?;
+/// assert_eq!(instance.get(), 0xc0_ffee_00c0_ffee);
+/// assert!("c0ffee".parse::<Instance>().is_err());
+/// # Ok::<(), ctnetlink::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance(u64);
 
@@ -176,6 +185,20 @@ impl Instance {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+/// 16 hexadecimal digits, as it is written.
+impl FromStr for Instance {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // A piece of one is another instance, which nobody means.
+        let number = (text.len() == 16).then(|| digits(text, 16)).flatten();
+        number.map(Self).ok_or_else(|| {
+            let expected = "16 hexadecimal digits";
+            Error::invalid("instance", text, "not the form of one", expected)
+        })
     }
 }
 
@@ -238,11 +261,11 @@ impl fmt::Display for ClaimKind {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
-    zone: Zone,
-    kind: ClaimKind,
-    owner: OwnerKey,
-    instance: Instance,
-    ends_in: Option<Duration>,
+    pub(super) zone: Zone,
+    pub(super) kind: ClaimKind,
+    pub(super) owner: OwnerKey,
+    pub(super) instance: Instance,
+    pub(super) ends_in: Option<Duration>,
 }
 
 impl Claim {

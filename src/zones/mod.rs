@@ -2,6 +2,8 @@
 
 mod acquire;
 mod allocator;
+#[cfg(feature = "serde")]
+mod json;
 mod keeper;
 mod lease;
 mod look;

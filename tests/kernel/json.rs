@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use ctnetlink::{
-    Conntrack, Entry, Event, EventGroups, ExpectKey, Expectation, Filter, Helper, Key, NewEntry,
-    NewExpectation, NewTimeoutPolicy, Status, TimeoutPolicy, Timeouts, Zone,
+    Claim, Conntrack, Entry, Event, EventGroups, Exhausted, ExpectKey, Expectation, Filter, Helper,
+    Instance, Key, NewEntry, NewExpectation, NewTimeoutPolicy, OwnerKey, Status, TimeoutPolicy,
+    Timeouts, Zone, ZoneAllocator, ZoneUse,
 };
 use serde_json::{Value, from_value, json, to_value};
 
 use crate::expect::all as expectations;
-use crate::support::{LONG, every_protocol, listed, open, v4, v4_peer};
+use crate::support::{LONG, every_protocol, listed, open, run, udp, v4, v4_peer};
 
 /// Through the text, as a program beside this one would read it.
 fn text(value: &impl serde::Serialize) -> Value {
@@ -259,4 +260,53 @@ fn policies_are_made_of_their_json_and_again_of_what_is_listed() {
         ct.timeout_policies().create(&again).unwrap();
     }
     assert_eq!(json!(policies(&ct)), json!(changed));
+}
+
+#[test]
+fn who_uses_zones_survives_and_what_became_of_leases_is_written() {
+    let ct = open();
+    let rule = "table inet t { chain c { ct original zone set 7; ct zone set 8; }; }";
+    run("nft", &[rule]);
+    ct.create(&udp(1).zone(Zone::new(6)).timeout(LONG).build().unwrap())
+        .unwrap();
+    let zones = ZoneAllocator::builder()
+        .range(5..=9)
+        .reserve([Zone::new(9)]);
+    let zones = zones.instance(Instance::new(0xab)).open(&ct).unwrap();
+    let owner: OwnerKey = from_value(json!("tap7f3a")).unwrap();
+    let lease = zones.acquire(owner).unwrap();
+    let claims = zones.claims().unwrap();
+    let data = text(&claims);
+    assert_eq!(from_value::<Vec<Claim>>(data.clone()).unwrap(), claims);
+    assert_eq!(data[0]["kind"], "lease");
+    assert_eq!(data[0]["owner"], owner.to_string());
+    assert_eq!(data[0]["instance"], "00000000000000ab");
+
+    let used: Vec<ZoneUse> = zones.scan().unwrap().used().collect();
+    let data = text(&used);
+    assert_eq!(from_value::<Vec<ZoneUse>>(data.clone()).unwrap(), used);
+    let numbers: Vec<_> = used.iter().map(|used| used.zone.get()).collect();
+    assert_eq!(numbers, [5, 6, 7, 8, 9]);
+    assert_eq!(data[0]["claims"][0]["zone"], 5);
+    assert_eq!(data[1]["ipv4"]["both"], 1);
+    assert_eq!(data[2]["rules"][0]["direction"], "orig");
+    assert_eq!(data[2]["rules"][0]["zones"], json!([7]));
+    assert_eq!(data[3]["rules"][0].get("direction"), None);
+    assert_eq!(data[4]["reserved"], true);
+
+    let error = zones.allocate().unwrap_err();
+    let why = *error.exhausted().unwrap();
+    let data = text(&why);
+    assert_eq!(from_value::<Exhausted>(data.clone()).unwrap(), why);
+    let counts = json!({"first": 5, "last": 9, "reserved": 1, "ruled": 2, "quarantined": 0,
+        "leased": 1, "occupied": 1, "free": 0});
+    assert_eq!(data, counts);
+
+    assert_eq!(text(&zones.renew()), json!({"renewed": 1}));
+    let data = text(&lease.release().unwrap());
+    assert_eq!(
+        (&data["zone"], &data["quarantined"]),
+        (&5.into(), &false.into())
+    );
+    assert_eq!(data["deleted"]["complete"], "complete");
 }

@@ -21,15 +21,18 @@ mod support;
 #[cfg(test)]
 mod tests;
 mod tuple;
+mod zones;
 
 use super::{
-    Completeness, Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState, DeleteOptions,
-    Direction, Entry, EntryZone, Event, EventGroups, EventsMode, ExpectCpuStats, ExpectFlags,
-    ExpectKey, ExpectMask, ExpectNat, Expectation, Family, Features, GreKeys, Health, Helper, Icmp,
-    Icmpv6, KernelSupport, Key, LabelChange, LabelNames, Labels, Layer4, Mark, NatRange, NewEntry,
-    NewExpectation, NewTimeoutPolicy, Overrun, Ports, ProtoInfo, Protocol, SctpInfo, SctpState,
-    SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState, TimeoutDefaults,
-    TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Update, Zone,
+    Claim, ClaimKind, Completeness, Count, Counters, CpuStats, DccpInfo, DccpRole, DccpState,
+    DeleteOptions, Direction, DirectionCounts, Entry, EntryZone, Event, EventGroups, EventsMode,
+    Exhausted, ExpectCpuStats, ExpectFlags, ExpectKey, ExpectMask, ExpectNat, Expectation, Family,
+    Features, GreKeys, Health, Helper, Icmp, Icmpv6, Instance, KernelSupport, Key, LabelChange,
+    LabelNames, Labels, Layer4, Mark, NatRange, NewEntry, NewExpectation, NewTimeoutPolicy,
+    Overrun, OwnerKey, Ports, ProtoInfo, Protocol, RuleFamily, RuledBy, RuledZones, SctpInfo,
+    SctpState, SeqAdjust, Status, Synproxy, TcpFlagChange, TcpFlags, TcpInfo, TcpState,
+    TimeoutDefaults, TimeoutPolicy, Timeouts, Timestamps, Trial, Tuple, Unknown, Update, Zone,
+    ZoneRule, ZoneUse,
 };
 
 /// Gives values serde's traits, by the rules of a side.
@@ -55,11 +58,12 @@ macro_rules! serde_traits {
 pub(crate) use serde_traits;
 
 serde_traits!(Report: Entry, Expectation, Event, Overrun, Count, Counters, CpuStats,
-    ExpectCpuStats, Health, TimeoutDefaults, TimeoutPolicy, Timestamps, Unknown);
+    ExpectCpuStats, Health, TimeoutDefaults, TimeoutPolicy, Timestamps, Unknown, Claim,
+    DirectionCounts, Exhausted, ZoneRule, ZoneUse);
 
 serde_traits!(Input: NewEntry, Key, Update, Tuple, Layer4, Ports, GreKeys, Icmp, Icmpv6, Zone,
     EntryZone, Direction, Family, Protocol, Status, Mark, Labels, LabelChange, LabelNames, NatRange,
     ProtoInfo, TcpInfo, TcpState, TcpFlags, TcpFlagChange, SctpInfo, SctpState, DccpInfo, DccpState,
     DccpRole, SeqAdjust, Synproxy, Helper, EventsMode, EventGroups, NewExpectation, ExpectKey,
     ExpectMask, ExpectNat, ExpectFlags, NewTimeoutPolicy, Timeouts, Completeness, DeleteOptions,
-    KernelSupport, Trial, Features);
+    KernelSupport, Trial, Features, ClaimKind, Instance, OwnerKey, RuleFamily, RuledBy, RuledZones);

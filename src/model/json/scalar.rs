@@ -13,9 +13,9 @@ use serde::{Deserializer, Serializer};
 use super::form::{In, Out, Part, Side};
 use crate::error::Error;
 use crate::model::{
-    Completeness, DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags, Family,
-    FilterShape, Helper, Labels, Mark, Protocol, SctpState, Status, TcpFlags, TcpState, Zone,
-    digits,
+    ClaimKind, Completeness, DccpRole, DccpState, Direction, EventGroups, EventsMode, ExpectFlags,
+    Family, FilterShape, Helper, Labels, Mark, Protocol, RuledBy, SctpState, Status, TcpFlags,
+    TcpState, Zone, digits,
 };
 
 macro_rules! numbers {
@@ -183,6 +183,9 @@ words! {
     EventsMode, "events mode": "off" => EventsMode::Off, "on" => EventsMode::On, "auto" => EventsMode::Auto;
     Completeness, "completeness": "complete" => Completeness::Complete,
         "unknown" => Completeness::Unknown, "interrupted" => Completeness::Interrupted;
+    ClaimKind, "kind of claim": "lease" => ClaimKind::Lease, "trial" => ClaimKind::Trial,
+        "marker" => ClaimKind::Marker;
+    RuledBy, "statement": "nftables" => RuledBy::Nftables, "iptables" => RuledBy::Iptables;
 }
 
 /// A number, or a string.

@@ -49,6 +49,11 @@ fn examples_are_what_they_say() {
             "CpuStats" => report::<CpuStats>,
             "ExpectCpuStats" => report::<ExpectCpuStats>,
             "KernelSupport" => report::<KernelSupport>,
+            "ZoneUse" => report::<ZoneUse>,
+            "Claim" => report::<Claim>,
+            "OwnerKey" => report::<OwnerKey>,
+            "ZoneRule" => report::<ZoneRule>,
+            "Exhausted" => report::<Exhausted>,
             "EventGroups" => report::<EventGroups>,
             "Mark" => report::<Mark>,
             "NatRange" => report::<NatRange>,
@@ -64,8 +69,8 @@ fn examples_are_what_they_say() {
             "DeleteOptions" => report::<DeleteOptions>,
             // Written only; below.
             "Deleted" => |_: &Value| (),
-            // In the filter's own room.
-            "Filter" => |_: &Value| (),
+            // In rooms of their own.
+            "Filter" | "Released" | "Renewed" | "LeaseEvent" => |_: &Value| (),
             other => panic!("an example of {other}, which is not looked at"),
         };
         let examples = serde_json::Deserializer::from_str(text).into_iter::<Value>();
@@ -81,7 +86,7 @@ fn examples_are_what_they_say() {
         assert!(count > 0, "an empty example of {kind}");
         seen.insert(kind);
     }
-    assert_eq!(seen.len(), 24);
+    assert_eq!(seen.len(), 32);
     assert_eq!(protocols.len(), 9, "{protocols:?}");
 }
 
@@ -172,6 +177,12 @@ fn tables_have_the_names_of_the_fields() {
     assert_eq!(kernel("all "), fields::<KernelSupport>());
     assert_eq!(kernel("trial "), fields::<Trial>());
     assert_eq!(kernel("features "), fields::<Features>());
+    assert_eq!(names("## Zones", 1, "`"), fields::<ZoneUse>());
+    assert_eq!(names("### Claim", 1, "`"), fields::<Claim>());
+    let part = |row| names("### Parts of a zone", 2, row);
+    assert_eq!(part("entries "), fields::<DirectionCounts>());
+    assert_eq!(part("rule "), fields::<ZoneRule>());
+    assert_eq!(part("why "), fields::<Exhausted>());
 }
 
 /// What is written only is compared with its example, and with its table.

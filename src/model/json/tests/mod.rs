@@ -4,6 +4,7 @@ mod document;
 mod refusals;
 mod support;
 mod values;
+mod zones;
 
 use std::fmt::Debug;
 
