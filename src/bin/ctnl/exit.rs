@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// A part was done.
     Partial = 4,
-    /// Refused before anything was changed: more than was allowed, or protected.
+    /// Refused before anything was changed: more than was allowed, protected, or somebody else's.
     Refused = 5,
     /// The right is missing.
     Permission = 6,
@@ -24,15 +24,22 @@ pub(crate) enum Exit {
     Kernel = 7,
 }
 
+impl Exit {
+    /// Whether somebody reads the output or not: what nobody wants is done.
+    pub(crate) const fn from_reader(_: bool) -> Self {
+        Self::Done
+    }
+}
+
 impl From<&Error> for Exit {
     fn from(error: &Error) -> Self {
         if error.is_permission_denied() {
             Self::Permission
-        } else if error.is_too_many() {
+        } else if error.is_too_many() || error.is_conflict() || error.is_lost() {
             Self::Refused
         } else if error.is_invalid_input() {
             Self::Usage
-        } else if error.is_not_found() {
+        } else if error.is_not_found() || error.is_exhausted() {
             Self::Nothing
         } else {
             Self::Kernel

@@ -2,6 +2,7 @@
 
 mod exit;
 mod out;
+mod tools;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -10,12 +11,14 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    run(&args).into()
+    run(&args)
 }
 
-fn run(args: &[OsString]) -> Exit {
+fn run(args: &[OsString]) -> ExitCode {
+    if args.get(1..).is_some_and(tools::is_tool) {
+        return tools::run(args);
+    }
     // Without a word, as conntrack(8): nothing was asked for.
-    let _ = args;
     out::complain("no command was given: try `ctnl --help`");
-    Exit::Usage
+    Exit::Usage.into()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ctnetlink::{Filter, OwnerKey, Zone, ZoneOrder};
+use ctnetlink::{Claim, Filter, OwnerKey, Zone, ZoneOrder};
 
 use super::{claimed, lowest, zone};
 use crate::support::{assert_flows, listed, open, udp};
@@ -80,7 +80,7 @@ fn a_lease_is_resumed_by_its_own_instance_alone() {
 
     let lost = |error: ctnetlink::Error| {
         assert!(error.is_lost(), "{error}");
-        error.holder().map(|claim| claim.instance())
+        error.holder().map(Claim::instance)
     };
     let other = lowest(10..=20).open(&ct).unwrap();
     let error = other.resume(owner, at).unwrap_err();
