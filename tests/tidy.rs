@@ -180,7 +180,10 @@ fn documents_link_to_what_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = vec![root.join("README.md"), root.join("CHANGELOG.md")];
     for item in fs::read_dir(root.join("docs")).unwrap() {
-        documents.push(item.unwrap().path());
+        let path = item.unwrap().path();
+        if path.is_file() {
+            documents.push(path);
+        }
     }
     let mut links = 0;
     for document in documents {

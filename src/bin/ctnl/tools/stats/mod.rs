@@ -73,20 +73,30 @@ pub(super) fn run(args: &StatsArgs, at: &At) -> anyhow::Result<Exit> {
     if args.output_file.is_some() && args.output != StatsStyle::Prometheus {
         bail!("--output-file is for -o prometheus");
     }
+    if args.output == StatsStyle::Prometheus {
+        if args.watch.is_some() && args.output_file.is_none() {
+            bail!("--watch with -o prometheus needs an --output-file");
+        }
+        if args.top.is_some() {
+            bail!(
+                "--top is not for -o prometheus: a row that is left out looks like one that ended"
+            );
+        }
+    }
     if args.watch.is_some_and(|every| every.is_zero()) {
         bail!("--watch needs a time that is not 0");
     }
     let stop = interruption()?;
     let ct = at.open()?;
     if let Some(every) = args.watch {
-        return watch::run(args, every, &ct, &stop);
+        return watch::run(args, every, &ct, at, &stop);
     }
     let tally = Tally::count(&ct, &args.by, &args.filter, &stop)?;
     let text = match args.output {
         StatsStyle::Table => describe(&tally, args.top),
         StatsStyle::Json => json_line(&tally.report(args.top))?,
         StatsStyle::Prometheus => {
-            let text = prometheus::expose(&tally, &prometheus::Host::of(&ct), None);
+            let text = prometheus::expose(&tally, &prometheus::Host::of(&ct, at), None);
             match &args.output_file {
                 Some(path) => {
                     prometheus::replace(path, &text)?;

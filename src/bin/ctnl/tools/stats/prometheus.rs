@@ -8,11 +8,14 @@ use std::path::Path;
 use anyhow::Context;
 use ctnetlink::{Completeness, Conntrack, Count, CpuStats, ExpectCpuStats};
 
+use super::super::common::At;
 use super::tally::Tally;
 
 /// What is asked of the namespace as a whole.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
+    /// The namespace, if it was named: files of several ones are read together.
+    pub(super) netns: Option<String>,
     pub(super) count: Option<Count>,
     pub(super) buckets: Option<u32>,
     pub(super) cpus: Vec<CpuStats>,
@@ -20,8 +23,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn of(ct: &Conntrack) -> Self {
+    pub(super) fn of(ct: &Conntrack, at: &At) -> Self {
         Self {
+            netns: at.0.clone(),
             count: ct.count().ok(),
             buckets: ct.settings().buckets().ok(),
             cpus: ct.cpu_stats().unwrap_or_default(),
@@ -55,8 +59,9 @@ enum Kind {
 
 type Labels = Vec<(&'static str, String)>;
 
+/// The text, and the labels that all samples have.
 #[derive(Default)]
-struct Exposition(String);
+struct Exposition(String, Labels);
 
 impl Exposition {
     /// A metric with its samples; none without one.
@@ -80,11 +85,12 @@ impl Exposition {
         let _ = writeln!(self.0, "# TYPE {name} {word}");
         for (labels, value) in samples {
             self.0.push_str(name);
-            for (at, (label, text)) in labels.iter().enumerate() {
-                let before = if at == 0 { '{' } else { ',' };
+            let mut before = '{';
+            for (label, text) in self.1.iter().chain(&labels) {
                 let _ = write!(self.0, "{before}{label}=\"{}\"", escape_label(text));
+                before = ',';
             }
-            let end = if labels.is_empty() { "" } else { "}" };
+            let end = if before == ',' { "}" } else { "" };
             let _ = writeln!(self.0, "{end} {value}");
         }
     }
@@ -104,7 +110,8 @@ fn escape_label(text: &str) -> String {
 
 pub(super) fn expose(tally: &Tally, host: &Host, happened: Option<&Happened>) -> String {
     use Kind::{Counter, Gauge};
-    let mut text = Exposition::default();
+    let netns = host.netns.clone().map(|netns| ("netns", netns));
+    let mut text = Exposition(String::new(), netns.into_iter().collect());
     let groups = tally.rows(None);
     let groups = groups.iter().map(|(group, count)| {
         let label = |by: &super::By| (by.name(), group.word(*by));
@@ -286,6 +293,7 @@ mod tests {
             serde_json::from_str(&text).unwrap()
         };
         Host {
+            netns: None,
             count: Some(serde_json::from_str(r#"{"entries":12,"max":100}"#).unwrap()),
             buckets: Some(65_536),
             cpus: vec![cpu(0), cpu(1)],
@@ -368,11 +376,53 @@ mod tests {
         assert!(text.ends_with('\n'));
     }
 
+    /// docs/tools.md lists what there is.
+    #[test]
+    fn every_metric_is_documented() {
+        let document = include_str!("../../../../../docs/tools.md");
+        let rows = document.lines().filter(|line| line.starts_with("| `ctnl_"));
+        let documented: BTreeSet<&str> = rows
+            .flat_map(|row| row.split('|').nth(1).unwrap().split('`'))
+            .filter(|word| word.starts_with("ctnl_"))
+            .collect();
+        let mut host = host();
+        let all: Vec<String> = CPU
+            .iter()
+            .map(|(name, _, _)| format!("\"{name}\":1"))
+            .collect();
+        host.cpus = vec![serde_json::from_str(&format!("{{{}}}", all.join(","))).unwrap()];
+        let tally = Tally::of_rows(&[By::Zone], &[(5, 6, 7)]);
+        let text = expose(&tally, &host, Some(&Happened::default()));
+        let written: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        assert_eq!(documented, written);
+    }
+
     #[test]
     fn an_empty_table_is_exposed_too() {
         let text = expose(&Tally::of_rows(&[By::Zone], &[]), &Host::default(), None);
         well_formed(&text);
         assert!(!parse(&text).samples.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_that_was_named_is_on_all_samples() {
+        let named = Host {
+            netns: Some("/run/netns/a\"b".to_owned()),
+            ..host()
+        };
+        let tally = Tally::of_rows(&[By::Zone], &[(5, 6, 7)]);
+        let text = expose(&tally, &named, Some(&Happened::default()));
+        well_formed(&text);
+        let scrape = parse(&text);
+        let label = |sample: &prometheus_parse::Sample| sample.labels.get("netns").is_some();
+        assert!(scrape.samples.iter().all(label), "{text}");
+        assert!(
+            text.contains("{netns=\"/run/netns/a\\\"b\",zone=\"5\"} 7"),
+            "{text}"
+        );
     }
 
     #[test]

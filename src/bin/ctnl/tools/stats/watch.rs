@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ctnetlink::{Conntrack, Event, EventGroups, Events, EventsMode};
 use serde::Serialize;
 
-use super::super::common::{json_line, print};
+use super::super::common::{At, json_line, print};
 use super::super::out;
 use super::prometheus::{Happened, Host, expose, replace};
 use super::tally::Tally;
@@ -20,6 +20,7 @@ pub(super) fn run(
     args: &StatsArgs,
     every: Duration,
     ct: &Conntrack,
+    at: &At,
     stop: &AtomicBool,
 ) -> anyhow::Result<Exit> {
     let groups = EventGroups::NEW | EventGroups::DESTROY;
@@ -56,14 +57,11 @@ pub(super) fn run(
                 if tally.interrupted {
                     break;
                 }
-                let text = expose(&tally, &Host::of(ct), Some(&all));
-                match &args.output_file {
-                    Some(path) => {
-                        replace(path, &text)?;
-                        String::new()
-                    }
-                    None => text,
+                let text = expose(&tally, &Host::of(ct, at), Some(&all));
+                if let Some(path) = &args.output_file {
+                    replace(path, &text)?;
                 }
+                String::new()
             }
         };
         if !print(&text)? {

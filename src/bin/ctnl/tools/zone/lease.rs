@@ -157,7 +157,7 @@ impl Holder {
         };
         let resumed = owners.iter().map(|owner| match zone_of(owner) {
             Some(zone) => Ok(zones.resume(owner.key, zone)?),
-            None => Err(NoLease(owner.name.clone()).into()),
+            None => Err(NoLease.into()),
         });
         Ok(resumed.collect())
     }
@@ -171,11 +171,11 @@ impl Holder {
 
 /// It ended, or there never was one.
 #[derive(Debug)]
-struct NoLease(String);
+struct NoLease;
 
 impl std::fmt::Display for NoLease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} has no zone", self.0)
+        f.write_str("it has no zone")
     }
 }
 
@@ -256,7 +256,7 @@ pub(super) fn release(args: &ReleaseArgs, at: &At) -> anyhow::Result<Exit> {
     let lease = match args.holder.resume_one(&zones, &args.owner) {
         Ok(lease) => lease,
         Err(error) => {
-            out::complain(format_args!("{error:#}"));
+            out::complain(format_args!("{}: {error:#}", args.owner.name));
             return Ok(exit_for(&error));
         }
     };

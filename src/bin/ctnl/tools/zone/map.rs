@@ -151,8 +151,8 @@ struct Cell {
 impl Cell {
     fn of(zones: &[Kind]) -> Self {
         let used = counts(zones).filter(|(kind, count)| *kind != Kind::Free && *count > 0);
-        // Of equally many the first one.
-        let most = used.reduce(|most, next| if next.1 > most.1 { next } else { most });
+        // Of equally many the last one: zone 0, which is always reserved, hides no neighbour.
+        let most = used.max_by_key(|(_, count)| *count);
         match most {
             Some((kind, count)) => Self {
                 kind,
@@ -264,20 +264,9 @@ fn line(text: &mut String, number: usize, row: &[Cell], paint: Paint) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::snapshot::snapshot;
     use super::*;
-
-    /// Compares a picture with the one of the tree, or writes that with CTNL_SNAPSHOTS=write.
-    pub(in super::super) fn snapshot(name: &str, drawn: &str) {
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src/bin/ctnl/tools/zone/snapshots");
-        let path = directory.join(name);
-        if std::env::var("CTNL_SNAPSHOTS").is_ok_and(|what| what == "write") {
-            std::fs::write(&path, drawn).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(drawn == there, "{name} is not this:\n{drawn}");
-    }
 
     fn zones(fill: &[(usize, usize, Kind)]) -> Vec<Kind> {
         let mut kinds = vec![Kind::Free; 1 << 16];
@@ -349,7 +338,8 @@ pub(super) mod tests {
         assert_eq!(cell(&[Leased; 16]), 'L');
         assert_eq!(cell(&[Free, Free, Occupied, Free]), 'o');
         assert_eq!(cell(&[Leased, Occupied, Occupied, Free]), 'o');
-        assert_eq!(cell(&[Occupied, Ruled]), 'r');
+        assert_eq!(cell(&[Kind::Reserved, Occupied]), 'o');
+        assert_eq!(cell(&[Occupied, Ruled, Ruled]), 'r');
     }
 
     #[test]

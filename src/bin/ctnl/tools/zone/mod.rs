@@ -5,6 +5,8 @@ mod lease;
 mod look;
 mod map;
 mod options;
+#[cfg(test)]
+mod snapshot;
 mod svg;
 
 use std::process::ExitCode;

@@ -137,6 +137,6 @@ mod tests {
         kinds[5] = Kind::Leased;
         kinds[300..=599].fill(Kind::Ruled);
         let svg = draw(&kinds, 0);
-        super::super::map::tests::snapshot("range.svg", &svg);
+        super::super::snapshot::snapshot("range.svg", &svg);
     }
 }
