@@ -134,8 +134,8 @@ fn what_cannot_be_started_holds_nothing() {
 #[test]
 fn the_lease_is_renewed_while_the_command_runs() {
     let ct = open();
-    let (child, out) = started("tap1 --range 10-20 --ttl 2", "sleep 5");
-    std::thread::sleep(Duration::from_secs(4));
+    let (child, out) = started("tap1 --range 10-20 --ttl 6", "sleep 9");
+    std::thread::sleep(Duration::from_secs(8));
     assert_eq!(zones(&ct), [10]);
     let outcome = ended(child, out);
     assert_eq!((outcome.status, &*outcome.err), (0, ""));
@@ -178,7 +178,7 @@ fn a_zone_that_is_lost_ends_the_command() {
 #[test]
 fn killed_it_leaves_the_lease_to_its_end() {
     let ct = open();
-    let (mut child, out) = started("tap1 --range 10-20 --ttl 3", "sleep 2");
+    let (mut child, out) = started("tap1 --range 10-20 --ttl 6", "sleep 2");
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     drop(out);

@@ -174,26 +174,27 @@ fn a_watch_ends_by_itself_or_by_a_signal_with_its_counts() {
         "{table:?}"
     );
 
-    let child = command(["stats", "--watch", "1h"])
+    let mut child = command(["stats", "--watch", "1h"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It cannot be seen when it listens, so there is something to hear until it has.
-    std::thread::sleep(Duration::from_secs(1));
+    // The heading proves that it listens.
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut heading = String::new();
+    out.read_line(&mut heading).unwrap();
     for port in 0..9 {
         ct.create(&udp(port, 5)).unwrap();
     }
-    std::thread::sleep(Duration::from_millis(500));
     kill(
         Pid::from_raw(child.id().try_into().unwrap()),
         Signal::SIGINT,
     )
     .unwrap();
+    assert_eq!(out.lines().count(), 1);
     let outcome: Outcome = child.wait_with_output().unwrap().into();
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert!(outcome.err.contains("9 new and 0 destroyed"), "{outcome:?}");
-    assert_eq!(outcome.out.lines().count(), 2, "{outcome:?}");
 }
 
 #[test]

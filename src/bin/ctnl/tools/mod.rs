@@ -39,7 +39,7 @@ struct Cli {
     /// Work in another network namespace: its name (ip-netns(8)), a path, or a process that is in it
     #[arg(long, global = true, value_name = "NAME|PATH|PID")]
     netns: Option<String>,
-    /// Print help: -h in short, --help with examples
+    /// Print help: -h in short, --help in full
     #[arg(short, long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
     #[command(subcommand)]

@@ -101,7 +101,7 @@ struct Moment {
     overruns: u64,
 }
 
-/// Until the moment is over or a signal came.
+/// Until the moment is over or a signal came; what was there by then is counted.
 fn listen(
     events: &mut Events,
     args: &StatsArgs,
@@ -109,19 +109,29 @@ fn listen(
     until: Instant,
     stop: &AtomicBool,
 ) -> ctnetlink::Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
+    let mut end = until;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            end = end.min(Instant::now() + SOON);
         }
-        match events.next_within(left.min(SOON))? {
+        let left = end.saturating_duration_since(Instant::now());
+        let stopped = end != until;
+        let event = if stopped {
+            events.try_next()?
+        } else {
+            events.next_within(left.min(SOON))?
+        };
+        match event {
             Some(Event::New(entry)) if args.filter.matches(&entry) => now.new += 1,
             Some(Event::Destroy(entry)) if args.filter.matches(&entry) => now.destroyed += 1,
             Some(Event::Overrun(_)) => now.overruns += 1,
+            None if stopped => return Ok(()),
             _ => {}
         }
+        if left.is_zero() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 const HEADING: &str = "TIME (UTC)     ENTRIES       NEW/s DESTROYED/s\n";
