@@ -1,11 +1,11 @@
 //! Looking at zones.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use ctnetlink::{Zone, ZoneAllocator, ZoneUse};
+use ctnetlink::{Conntrack, Zone, ZoneAllocator, ZoneUse};
 use serde_json::Value;
 
-use crate::support::{ctnl, done, open, udp, unread};
+use crate::support::{Outcome, claims, command, ctnl, done, open, udp, unread, until};
 
 #[test]
 fn a_scan_is_what_the_library_finds() {
@@ -148,20 +148,75 @@ fn a_closed_pipe_is_no_failure() {
     }
 }
 
+/// A process in a namespace of its own, which ends with this.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    fn start() -> Self {
+        let mut unshare = Command::new("unshare");
+        let child = unshare.args(["-n", "sleep", "1000"]).spawn().unwrap();
+        let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let own = std::fs::read_link("/proc/thread-self/ns/net").ok();
+        until("a namespace", || namespace(child.id()) != own);
+        Self(child)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn another_namespace() {
-    let _ct = open();
+    let ct = open();
+    let other = Elsewhere::start();
+    let pid = other.0.id();
+    let there = Conntrack::builder().netns_pid(pid).open().unwrap();
+    there.create(&udp(1, 5)).unwrap();
+    // Wherever the option stands.
+    for line in [
+        format!("--netns {pid} zone who 5"),
+        format!("zone --netns=/proc/{pid}/ns/net who 5"),
+        format!("zone who 5 --netns {pid}"),
+    ] {
+        assert_eq!(done(&line).out, "zone 5: 1 IPv4 entry\n", "{line}");
+    }
+    assert_eq!(ctnl("zone who 5").status, 1);
+    done(&format!("zone acquire a --netns {pid} --range 10-20"));
+    assert_eq!((claims(&ct).len(), claims(&there).len()), (0, 1));
+    let text = done(&format!("stats -o prometheus --netns {pid}")).out;
+    assert!(
+        text.contains(&format!("ctnl_table_entries{{netns=\"{pid}\"}} 2\n")),
+        "{text}"
+    );
     let missing = ctnl("zone scan --netns ctnl-test-no-such-namespace");
     assert_eq!(missing.status, 7, "{missing:?}");
-    // Its own, by number and by path, wherever the option stands.
-    let own = std::process::id();
-    for line in [
-        format!("--netns {own} zone list"),
-        format!("zone --netns=/proc/{own}/ns/net list"),
-        format!("zone list --netns {own}"),
-    ] {
-        // The namespace of the process is that of its first thread, which never moved.
-        let outcome = ctnl(&line);
-        assert!(matches!(outcome.status, 0 | 6 | 7), "{line}: {outcome:?}");
+}
+
+/// As agents of one host do that start at once.
+#[test]
+fn many_processes_and_few_owners() {
+    let ct = open();
+    let line = "zone acquire a b c d e --range 10-20 -o json";
+    let start = |_| {
+        command(line.split(' '))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let processes: Vec<_> = (0..6).map(start).collect();
+    let mut zones = std::collections::BTreeSet::new();
+    for process in processes {
+        let outcome: Outcome = process.wait_with_output().unwrap().into();
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        for lease in outcome.json::<Value>() {
+            zones.insert((lease["name"].to_string(), lease["zone"].as_u64()));
+        }
     }
+    // Each owner has one zone, whichever process is told.
+    assert_eq!(zones.len(), 5, "{zones:?}");
+    assert_eq!(claims(&ct).len(), 5);
 }
