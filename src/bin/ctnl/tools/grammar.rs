@@ -74,7 +74,7 @@ const COMMANDS: &[Opt] = &[
     ),
     opt(
         Some('C'),
-        &["count"],
+        &["count", "counter"],
         Table,
         "Show how many entries there are",
     ),
@@ -152,7 +152,7 @@ const FILTERS: &[Opt] = &[
     ),
     opt(
         Some('p'),
-        &["proto"],
+        &["proto", "protonum"],
         One("PROTOCOL"),
         "Protocol, by its name or number",
     ),
@@ -232,8 +232,18 @@ const FILTERS: &[Opt] = &[
         One("ZONE"),
         "Zone of the reply direction",
     ),
-    opt(None, &["id"], One("ID"), "The kernel's id of the entry"),
-    opt(None, &["helper"], One("NAME"), "The helper of a new entry"),
+    opt(
+        Some('i'),
+        &["id"],
+        May("ID"),
+        "The kernel's id of the entry",
+    ),
+    opt(
+        Some('a'),
+        &["nat-range"],
+        One("FIRST[-LAST]"),
+        "With -I: addresses to translate to",
+    ),
 ];
 
 const EXPECTATIONS: &[Opt] = &[
@@ -391,6 +401,30 @@ const PROTOCOLS: &[Opt] = &[
         One("KEY"),
         "gre: destination key of the reply direction",
     ),
+    opt(
+        None,
+        &["tuple-key-src"],
+        One("KEY"),
+        "gre: source key of what is expected",
+    ),
+    opt(
+        None,
+        &["tuple-key-dst"],
+        One("KEY"),
+        "gre: destination key of what is expected",
+    ),
+    opt(
+        None,
+        &["mask-key-src"],
+        One("KEY"),
+        "gre: bits of the source key that count",
+    ),
+    opt(
+        None,
+        &["mask-key-dst"],
+        One("KEY"),
+        "gre: bits of the destination key that count",
+    ),
 ];
 
 /// Beside what conntrack(8) has; `--netns` is everywhere.
@@ -416,8 +450,8 @@ const BEYOND: &[Opt] = &[
     opt(
         None,
         &["verify"],
-        May("TIMES"),
-        "With -D and -F: look again whether anything is left",
+        One("TIMES"),
+        "With -D and -F: look again so often at most whether anything is left",
     ),
     opt(
         None,
@@ -451,7 +485,10 @@ impl Opt {
             Bare => arg.action(ArgAction::SetTrue),
             One(value) => arg.value_name(value),
             May(value) => arg.value_name(value).num_args(0..=1),
-            Words(words) => arg.value_parser(words.to_vec()).value_delimiter(','),
+            Words(words) => arg
+                .value_name("WORD")
+                .value_parser(words.to_vec())
+                .value_delimiter(','),
             Table => arg
                 .value_name("TABLE")
                 .num_args(0..=1)
@@ -499,7 +536,7 @@ mod tests {
     fn all_letters_of_conntrack_are_there() {
         let options = HEADINGS.iter().flat_map(|(_, options)| *options);
         let letters: BTreeSet<char> = options.filter_map(|opt| opt.short).collect();
-        let expected: BTreeSet<char> = "LGDIAUEFCSRzoebsdrqpftmculngjw".chars().collect();
+        let expected: BTreeSet<char> = "LGDIAUEFCSRzoebsdrqpftmculngjwia".chars().collect();
         assert_eq!(letters, expected);
     }
 }
