@@ -33,6 +33,7 @@ conntrack conntrack
 nft nftables
 ip iproute2
 iptables-nft iptables
+script bsdutils
 setpriv util-linux
 unshare util-linux
 valgrind valgrind
@@ -95,6 +96,9 @@ enter=()
 step "unit and documentation tests"
 "${enter[@]}" cargo test --locked --all-features --lib --test tidy
 "${enter[@]}" cargo test --locked --all-features --doc
+
+step "subcommands of ctnl"
+"${enter[@]}" cargo test --locked --all-features --bin ctnl --test ctnl_tools
 
 # Builds a target and prints its executable.
 executable() {

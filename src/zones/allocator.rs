@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::acquire::{Want, acquire};
 use super::keeper::{Keeper, LeaseEvent};
-use super::lease::{Lease, Renewed};
+use super::lease::{Lease, Renewed, resume};
 use super::map::ZoneMap;
 use super::memory::Memory;
 use super::options::{Options, ZoneAllocatorBuilder};
@@ -222,6 +222,21 @@ impl ZoneAllocator {
         Error: From<K::Error>,
     {
         rename(&self.inner, lease, owner.try_into()?.of_somebody()?)
+    }
+
+    /// The lease of this zone that another process has already as this very instance
+    /// ([`ZoneAllocatorBuilder::instance`]), such as a former run of a command that told its instance.
+    /// It is renewed. Nothing is claimed and nothing taken over.
+    ///
+    /// # Errors
+    /// [`is_lost`](Error::is_lost) where this owner does not hold the zone as this instance, with who
+    /// holds it now.
+    pub fn resume<K>(&self, owner: K, zone: Zone) -> Result<Lease>
+    where
+        K: TryInto<OwnerKey>,
+        Error: From<K::Error>,
+    {
+        resume(&self.inner, owner.try_into()?, zone)
     }
 
     fn one(&self, want: Want) -> Result<Lease> {

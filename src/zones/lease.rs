@@ -264,6 +264,40 @@ impl fmt::Debug for Lease {
     }
 }
 
+/// The lease that this instance has by another allocator.
+pub(super) fn resume(inner: &Arc<Inner>, owner: OwnerKey, zone: Zone) -> Result<Lease> {
+    let known = inner.memory().lease(zone);
+    if let Some(held) = known.filter(|held| held.owner == owner && !held.is_over()) {
+        let lease = Lease::again(held);
+        return lease.renew().map(|()| lease);
+    }
+    let hold = Hold::claim(ClaimKind::Lease, zone, owner, inner.instance);
+    let lost = || {
+        let holder = inner.holder(zone).unwrap_or(None);
+        Error::lost(Operation::Renew, zone, holder)
+    };
+    // A trial has the same tuples, and is no lease yet.
+    let claim = inner.holder(zone)?;
+    let leased = |claim: &Claim| claim.kind() == ClaimKind::Lease && claim.hold() == hold;
+    if !claim.as_ref().is_some_and(leased) {
+        return Err(lost());
+    }
+    let at = Instant::now();
+    let session = inner.ct.session();
+    let renewed = ops::renew_many(session, std::iter::once(hold), inner.options.ttl)?;
+    match renewed.into_result() {
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => return Err(lost()),
+        Err(error) => return Err(error),
+    }
+    let held = Arc::new(Held::new(inner, zone, owner, at));
+    let before = inner.memory().keep(&held);
+    if let Some(before) = before {
+        before.end();
+    }
+    Ok(Lease::again(held))
+}
+
 impl Inner {
     /// A lease that is over stays so, though the same owner may have the zone again by another one.
     pub(super) fn check(&self, held: &Held, operation: Operation) -> Result<()> {

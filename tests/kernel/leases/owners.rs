@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ctnetlink::{Filter, OwnerKey, Zone, ZoneOrder};
+use ctnetlink::{Claim, Filter, OwnerKey, Zone, ZoneOrder};
 
 use super::{claimed, lowest, raw_trial, zone};
 use crate::support::{assert_flows, listed, open, udp};
@@ -57,6 +57,76 @@ fn a_key_has_one_zone_in_every_instance_and_order() {
     for lease in &later {
         lease.as_ref().unwrap().renew().unwrap();
     }
+}
+
+/// As by a command that is started anew for each step.
+#[test]
+fn a_lease_is_resumed_by_its_own_instance_alone() {
+    let ct = open();
+    let first = lowest(10..=20).open(&ct).unwrap();
+    let lease = first.acquire("a").unwrap();
+    let (owner, at) = (lease.owner(), lease.zone());
+    let as_first = || lowest(10..=20).instance(first.instance());
+    drop(lease);
+
+    let longer = as_first().ttl(Duration::from_secs(1000));
+    let same = longer.open(&ct).unwrap();
+    let lease = same.resume(owner, at).unwrap();
+    assert_eq!((lease.zone(), lease.previous()), (at, None));
+    assert!(same.claims().unwrap()[0].ends_in().unwrap() > Duration::from_secs(900));
+    assert_eq!(same.leases().len(), 1);
+    // What is known already is renewed.
+    assert_eq!(same.resume(owner, at).unwrap().zone(), at);
+
+    let lost = |error: ctnetlink::Error| {
+        assert!(error.is_lost(), "{error}");
+        error.holder().map(Claim::instance)
+    };
+    let other = lowest(10..=20).open(&ct).unwrap();
+    let error = other.resume(owner, at).unwrap_err();
+    assert_eq!(lost(error), Some(first.instance()));
+    assert_eq!(
+        lost(same.resume("b", at).unwrap_err()),
+        Some(first.instance())
+    );
+    assert_eq!(lost(same.resume(owner, zone(11)).unwrap_err()), None);
+    assert_eq!(lost(same.resume(owner, Zone::DEFAULT).unwrap_err()), None);
+    assert_eq!(claimed(&ct), (vec![at.get()], 1));
+
+    // What a former process of the instance left can be released, unless it was taken over.
+    let later = other.acquire("a").unwrap();
+    let again = as_first().open(&ct).unwrap();
+    let error = again.resume(owner, at).unwrap_err();
+    assert_eq!(lost(error), Some(other.instance()));
+    drop(later);
+    let third = lowest(10..=20)
+        .instance(other.instance())
+        .open(&ct)
+        .unwrap();
+    assert_eq!(third.resume("a", at).unwrap().release().unwrap().zone, at);
+    assert_eq!(claimed(&ct), (vec![], 0));
+}
+
+/// A claim on trial has the tuples of the lease that it may become.
+#[test]
+fn a_trial_is_not_resumed() {
+    let ct = open();
+    let zones = lowest(10..=20).open(&ct).unwrap();
+    let lease = zones.acquire("a").unwrap();
+    let claim = listed(&ct, &Filter::new().zone(lease.zone())).remove(0);
+    ct.delete(&claim).unwrap();
+    let trial = ctnetlink::Entry::with_tuple(*claim.orig())
+        .reply(*claim.reply())
+        .zone(lease.zone())
+        .timeout(Duration::from_secs(30))
+        .status(ctnetlink::Status::SEEN_REPLY | ctnetlink::Status::CONFIRMED);
+    ct.create(&trial.build().unwrap()).unwrap();
+    let same = lowest(10..=20)
+        .instance(zones.instance())
+        .open(&ct)
+        .unwrap();
+    let error = same.resume("a", lease.zone()).unwrap_err();
+    assert!(error.is_lost(), "{error}");
 }
 
 #[test]
