@@ -81,7 +81,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
+    fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
         Self {
             inner: Arc::clone(inner),
             held: Arc::new(Held {
@@ -262,6 +262,23 @@ impl fmt::Debug for Lease {
             .field("instance", &self.held().instance)
             .finish_non_exhaustive()
     }
+}
+
+/// Remembers a lease that is claimed since then: the same as before, where this allocator has it.
+/// Whatever else it had of this zone, or for this owner, is over.
+pub(super) fn keep(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, at: Instant) -> Arc<Handle> {
+    let known = inner.memory().handle(zone);
+    let same = |held: &Held| held.owner == owner && !held.is_over();
+    let handle = match known {
+        Some(handle) if same(&handle.held) => handle,
+        _ => Arc::new(Handle::new(inner, zone, owner, at)),
+    };
+    handle.held.set_renewed(at);
+    let before = inner.memory().keep(&handle);
+    for before in before {
+        inner.end(&before);
+    }
+    handle
 }
 
 impl Inner {
