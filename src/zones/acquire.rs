@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Inner;
-use super::lease::{Handle, Held, Lease};
+use super::lease::{Handle, Lease, keep};
 use super::map::{Named, ZoneMap};
 use super::options::Foreign;
 use super::takeover::{Move, take_over};
@@ -184,21 +184,8 @@ impl Search<'_> {
     }
 
     fn keep(&mut self, want: &Want, zone: Zone, previous: Option<Instance>, at: Instant) {
-        let known = self.inner.memory().handle(zone);
-        let same = |held: &Held| held.owner() == want.owner && !held.is_over();
-        let handle = match known {
-            Some(handle) if same(handle.held()) => handle,
-            _ => Arc::new(Handle::new(self.inner, zone, want.owner, at)),
-        };
-        handle.held().set_renewed(at);
-        let before = {
-            let mut memory = self.inner.memory();
-            memory.end_quarantine(zone);
-            memory.keep(&handle)
-        };
-        for before in before {
-            self.inner.end(&before);
-        }
+        let handle = keep(self.inner, zone, want.owner, at);
+        self.inner.memory().end_quarantine(zone);
         tracing::debug!(zone = zone.get(), owner = %want.owner, "a zone is leased");
         self.got.insert(want.owner, Ok(Got { handle, previous }));
     }

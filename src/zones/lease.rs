@@ -81,7 +81,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
+    fn new(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, renewed: Instant) -> Self {
         Self {
             inner: Arc::clone(inner),
             held: Arc::new(Held {
@@ -266,9 +266,10 @@ impl fmt::Debug for Lease {
 
 /// The lease that this instance has by another allocator.
 pub(super) fn resume(inner: &Arc<Inner>, owner: OwnerKey, zone: Zone) -> Result<Lease> {
-    let known = inner.memory().lease(zone);
-    if let Some(held) = known.filter(|held| held.owner == owner && !held.is_over()) {
-        let lease = Lease::again(held);
+    let known = inner.memory().handle(zone);
+    let same = |held: &Held| held.owner == owner && !held.is_over();
+    if let Some(handle) = known.filter(|handle| same(&handle.held)) {
+        let lease = Lease::again(handle);
         return lease.renew().map(|()| lease);
     }
     let hold = Hold::claim(ClaimKind::Lease, zone, owner, inner.instance);
@@ -290,12 +291,24 @@ pub(super) fn resume(inner: &Arc<Inner>, owner: OwnerKey, zone: Zone) -> Result<
         Err(error) if error.is_not_found() => return Err(lost()),
         Err(error) => return Err(error),
     }
-    let held = Arc::new(Held::new(inner, zone, owner, at));
-    let before = inner.memory().keep(&held);
-    if let Some(before) = before {
-        before.end();
+    Ok(Lease::again(keep(inner, zone, owner, at)))
+}
+
+/// Remembers a lease that is claimed since then: the same as before, where this allocator has it.
+/// Whatever else it had of this zone, or for this owner, is over.
+pub(super) fn keep(inner: &Arc<Inner>, zone: Zone, owner: OwnerKey, at: Instant) -> Arc<Handle> {
+    let known = inner.memory().handle(zone);
+    let same = |held: &Held| held.owner == owner && !held.is_over();
+    let handle = match known {
+        Some(handle) if same(&handle.held) => handle,
+        _ => Arc::new(Handle::new(inner, zone, owner, at)),
+    };
+    handle.held.set_renewed(at);
+    let before = inner.memory().keep(&handle);
+    for before in before {
+        inner.end(&before);
     }
-    Ok(Lease::again(held))
+    handle
 }
 
 impl Inner {

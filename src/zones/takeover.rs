@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Inner;
-use super::lease::{Handle, Lease};
+use super::lease::{Lease, keep};
 use super::turns::{Patience, Turns, complete, report_left};
 use crate::error::{Error, Operation, Result};
 use crate::model::{Claim, ClaimKind, Hold, Instance, OwnerKey, ZoneUse};
@@ -251,10 +251,6 @@ fn give(inner: &Arc<Inner>, lease: &Lease, owner: OwnerKey) -> Result<Option<Lea
         }
     })?;
     drop(turn);
-    let handle = Arc::new(Handle::new(inner, old.zone(), owner, at));
-    let before = inner.memory().keep(&handle);
-    for before in before {
-        inner.end(&before);
-    }
+    let handle = keep(inner, old.zone(), owner, at);
     Ok(Some(Lease::new(handle, lease.previous())))
 }
