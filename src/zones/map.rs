@@ -1,6 +1,6 @@
 //! Who uses which zone, as a scan found it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -57,6 +57,10 @@ impl ZoneMap {
         &mut self.traffic[usize::from(zone.get())]
     }
 
+    fn traffic(&self, zone: Zone) -> &Traffic {
+        &self.traffic[usize::from(zone.get())]
+    }
+
     #[inline]
     pub(super) fn add_entry(&mut self, zone: EntryZone, family: Family) {
         let traffic = self.of(zone.zone());
@@ -88,7 +92,7 @@ impl ZoneMap {
     /// Who uses this zone, and how.
     #[must_use]
     pub fn zone(&self, zone: Zone) -> ZoneUse {
-        let traffic = &self.traffic[usize::from(zone.get())];
+        let traffic = self.traffic(zone);
         ZoneUse {
             ipv4: traffic.ipv4,
             ipv6: traffic.ipv6,
@@ -104,20 +108,22 @@ impl ZoneMap {
     /// Whether nobody uses this zone in any way.
     #[must_use]
     pub fn is_free(&self, zone: Zone) -> bool {
-        !zone.is_default()
-            && self.traffic[usize::from(zone.get())].is_none()
-            && !self.claims.contains_key(&zone)
-            && !self.named.contains(zone)
-            && !self.reserved.contains(&zone)
-            && !self.quarantined.contains(&zone)
+        !zone.is_default() && !self.is_used(zone)
+    }
+
+    fn is_used(&self, zone: Zone) -> bool {
+        !self.traffic(zone).is_none()
+            || self.claims.contains_key(&zone)
+            || self.named.contains(zone)
+            || self.reserved.contains(&zone)
+            || self.quarantined.contains(&zone)
     }
 
     /// The zones that somebody uses, the lowest first. Zone 0 is among them where it has traffic.
     pub fn used(&self) -> impl Iterator<Item = ZoneUse> + '_ {
-        all().filter_map(|zone| {
-            let used = self.zone(zone);
-            (used != ZoneUse::unused(zone)).then_some(used)
-        })
+        all()
+            .filter(|zone| self.is_used(*zone))
+            .map(|zone| self.zone(zone))
     }
 
     /// The zones of a range that nobody uses, the lowest first. Zone 0 is never among them.
@@ -144,27 +150,47 @@ impl ZoneMap {
     }
 }
 
-/// What names zones without the kernel's table of entries saying so.
-#[derive(Clone, Default)]
+/// What names zones without the kernel's table of entries saying so. It grows with what the kernel keeps,
+/// not with each rule's zones: rules that look into one map are together.
+#[derive(Default)]
 pub(super) struct Named {
-    rules: BTreeMap<Zone, Vec<Arc<ZoneRule>>>,
+    /// Rules whose zones are known, in their order.
+    rules: Vec<Arc<ZoneRule>>,
+    /// Which sets of zones a zone is in, sorted.
+    sets: Vec<(Zone, usize)>,
+    /// The places of the rules that have a set, sorted.
+    having: Vec<(usize, usize)>,
     sources: BTreeMap<Zone, Vec<String>>,
     unbounded: Vec<ZoneRule>,
 }
 
 impl Named {
-    pub(super) fn add_rule(&mut self, rule: ZoneRule) {
-        match rule.zones() {
-            RuledZones::These(_) => {
-                let rule = Arc::new(rule);
-                if let RuledZones::These(zones) = rule.zones() {
-                    for zone in zones {
-                        self.rules.entry(*zone).or_default().push(Arc::clone(&rule));
-                    }
+    pub(super) fn by(rules: Vec<ZoneRule>) -> Self {
+        let mut named = Self::default();
+        // Where the zones are tells whether they are shared; the rules keep them there.
+        let mut known: HashMap<*const Zone, usize> = HashMap::new();
+        for rule in rules {
+            let zones = match rule.zones() {
+                RuledZones::These(zones) => zones,
+                RuledZones::Any => {
+                    named.unbounded.push(rule);
+                    continue;
                 }
+            };
+            if zones.is_empty() {
+                continue;
             }
-            RuledZones::Any => self.unbounded.push(rule),
+            let next = known.len();
+            let set = *known.entry(zones.as_ptr()).or_insert(next);
+            if set == next {
+                named.sets.extend(zones.iter().map(|zone| (*zone, set)));
+            }
+            named.having.push((set, named.rules.len()));
+            named.rules.push(Arc::new(rule));
         }
+        named.sets.sort_unstable();
+        named.having.sort_unstable();
+        named
     }
 
     pub(super) fn add_source(&mut self, zone: Zone, name: &str) {
@@ -172,17 +198,29 @@ impl Named {
     }
 
     pub(super) fn contains(&self, zone: Zone) -> bool {
-        self.rules.contains_key(&zone) || self.sources.contains_key(&zone)
+        of(&self.sets, zone).next().is_some() || self.sources.contains_key(&zone)
     }
 
     /// The zone with what names it, and nothing else.
     pub(super) fn zone(&self, zone: Zone) -> ZoneUse {
+        let sets = of(&self.sets, zone);
+        let mut places: Vec<usize> = sets.flat_map(|set| of(&self.having, set)).collect();
+        places.sort_unstable();
+        let rule = |place: usize| Arc::clone(&self.rules[place]);
         ZoneUse {
-            rules: self.rules.get(&zone).cloned().unwrap_or_default(),
+            rules: places.into_iter().map(rule).collect(),
             sources: self.sources.get(&zone).cloned().unwrap_or_default(),
             ..ZoneUse::unused(zone)
         }
     }
+}
+
+/// What sorted pairs have for a key.
+fn of<K: Copy + Ord>(pairs: &[(K, usize)], key: K) -> impl Iterator<Item = usize> + '_ {
+    let from = pairs.partition_point(|(known, _)| *known < key);
+    { pairs[from..].iter() }
+        .take_while(move |(known, _)| *known == key)
+        .map(|(_, value)| *value)
 }
 
 fn all() -> impl Iterator<Item = Zone> {
@@ -192,5 +230,79 @@ fn all() -> impl Iterator<Item = Zone> {
 impl std::fmt::Debug for ZoneMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.used()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RuleFamily, RuledBy};
+
+    fn rule(handle: u64, zones: RuledZones) -> ZoneRule {
+        ZoneRule {
+            family: RuleFamily::INET,
+            table: "t".to_owned(),
+            chain: "c".to_owned(),
+            handle,
+            zones,
+            direction: None,
+            by: RuledBy::Nftables,
+        }
+    }
+
+    fn these(zones: impl IntoIterator<Item = u16>) -> RuledZones {
+        RuledZones::These(zones.into_iter().map(Zone::new).collect())
+    }
+
+    fn handles(used: &ZoneUse) -> Vec<u64> {
+        used.rules.iter().map(|rule| rule.handle()).collect()
+    }
+
+    #[test]
+    fn rules_are_those_of_the_zone_in_their_order() {
+        let map = these([5, 7, 65_535]);
+        let mut named = Named::by(vec![
+            rule(1, these([7])),
+            rule(2, map.clone()),
+            rule(3, these([5, 6])),
+            rule(4, RuledZones::Any),
+            rule(5, these([])),
+            rule(6, map),
+            rule(7, these([7])),
+        ]);
+        named.add_source(Zone::new(8), "the map");
+        for (zone, rules) in [
+            (0, &[][..]),
+            (4, &[]),
+            (5, &[2, 3, 6]),
+            (6, &[3]),
+            (7, &[1, 2, 6, 7]),
+            (8, &[]),
+            (65_534, &[]),
+            (65_535, &[2, 6]),
+        ] {
+            let zone = Zone::new(zone);
+            let used = named.zone(zone);
+            assert_eq!(handles(&used), rules, "zone {zone}");
+            assert_eq!(named.contains(zone), used.is_ruled(), "zone {zone}");
+        }
+        assert_eq!(named.zone(Zone::new(8)).sources, ["the map"]);
+        assert_eq!(named.unbounded.len(), 1);
+    }
+
+    /// Not of each rule and each zone: the product of both does not fit into memory.
+    #[test]
+    fn rules_of_one_map_take_what_they_and_the_map_take() {
+        let map = these(1..=60_000);
+        let rules = (0..1000).map(|handle| rule(handle, map.clone()));
+        let named = Named::by(rules.collect());
+        assert_eq!((named.sets.len(), named.having.len()), (60_000, 1000));
+        for zone in [1, 60_000].map(Zone::new) {
+            let all: Vec<u64> = (0..1000).collect();
+            assert_eq!(handles(&named.zone(zone)), all);
+        }
+        let map = ZoneMap::new(named, BTreeSet::new(), HashSet::new());
+        assert_eq!(map.free(..).unwrap().count(), 5535);
+        assert_eq!(map.used().map(|used| used.zone.get()).max(), Some(60_000));
     }
 }
