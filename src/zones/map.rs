@@ -1,13 +1,13 @@
 //! Who uses which zone, as a scan found it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::RangeBounds;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::sync::Arc;
 
 use super::options::zones;
 use crate::error::Result;
 use crate::model::{
-    Claim, DirectionCounts, EntryZone, Family, RuledZones, Zone, ZoneRule, ZoneUse,
+    Claim, DirectionCounts, EntryZone, Exhausted, Family, RuledZones, Zone, ZoneRule, ZoneUse,
 };
 
 const ZONES: usize = 1 << 16;
@@ -117,6 +117,34 @@ impl ZoneMap {
             || self.named.contains(zone)
             || self.reserved.contains(&zone)
             || self.quarantined.contains(&zone)
+    }
+
+    /// Why no zone of the range is free. `own` are those that are leased here: one of them whose claim
+    /// was flushed away is to be put back.
+    pub(super) fn exhausted(
+        &self,
+        range: &RangeInclusive<Zone>,
+        own: impl Fn(Zone) -> bool,
+    ) -> Exhausted {
+        let (first, last) = (*range.start(), *range.end());
+        let mut exhausted = Exhausted::of(first, last);
+        for zone in (first.get()..=last.get()).map(Zone::new) {
+            let count = if self.reserved.contains(&zone) || zone.is_default() {
+                &mut exhausted.reserved
+            } else if self.named.contains(zone) {
+                &mut exhausted.ruled
+            } else if self.quarantined.contains(&zone) {
+                &mut exhausted.quarantined
+            } else if self.claims.contains_key(&zone) || own(zone) {
+                &mut exhausted.leased
+            } else if !self.traffic(zone).is_none() {
+                &mut exhausted.occupied
+            } else {
+                &mut exhausted.free
+            };
+            *count += 1;
+        }
+        exhausted
     }
 
     /// The zones that somebody uses, the lowest first. Zone 0 is among them where it has traffic.
@@ -258,6 +286,17 @@ mod tests {
         used.rules.iter().map(|rule| rule.handle()).collect()
     }
 
+    fn counted(counts: &Exhausted) -> [u32; 6] {
+        [
+            counts.reserved,
+            counts.ruled,
+            counts.quarantined,
+            counts.leased,
+            counts.occupied,
+            counts.free,
+        ]
+    }
+
     #[test]
     fn rules_are_those_of_the_zone_in_their_order() {
         let map = these([5, 7, 65_535]);
@@ -302,7 +341,55 @@ mod tests {
             assert_eq!(handles(&named.zone(zone)), all);
         }
         let map = ZoneMap::new(named, BTreeSet::new(), HashSet::new());
+        let range = Zone::new(1)..=Zone::new(60_001);
+        let counts = map.exhausted(&range, |_| false);
+        assert_eq!(counted(&counts), [0, 60_000, 0, 0, 0, 1]);
         assert_eq!(map.free(..).unwrap().count(), 5535);
         assert_eq!(map.used().map(|used| used.zone.get()).max(), Some(60_000));
+    }
+
+    /// A zone that is several of it counts as the first; one that is leased here, and that nobody is seen
+    /// to claim, as leased.
+    #[test]
+    fn what_a_zone_counts_as() {
+        const RESERVED: u16 = 1;
+        const RULED: u16 = 2;
+        const QUARANTINED: u16 = 4;
+        const LEASED: u16 = 8;
+        const OCCUPIED: u16 = 16;
+        const OWN: u16 = 32;
+        let with = |what: u16| {
+            let zones = 1..64_u16;
+            zones.filter(move |zone| zone & what != 0).map(Zone::new)
+        };
+        let ruled = RuledZones::These(with(RULED).collect());
+        let named = Named::by(vec![rule(1, ruled)]);
+        let mut map = ZoneMap::new(named, with(RESERVED).collect(), with(QUARANTINED).collect());
+        for zone in with(LEASED) {
+            let entry = format!(
+                "unknown 253 9 src=100::6374:6e6c:7a6f:6e65 dst=100::1 src=fd00::7 dst=100::2a \
+                 [ASSURED] zone={zone}"
+            );
+            map.add_claim(Claim::of(&entry.parse().unwrap()).unwrap());
+        }
+        for zone in with(OCCUPIED) {
+            map.add_dying(zone);
+        }
+        for zone in 1..64_u16 {
+            let order = [RESERVED, RULED, QUARANTINED, LEASED | OWN, OCCUPIED];
+            let first = order.iter().position(|what| zone & what != 0);
+            let mut want = [0; 6];
+            want[first.unwrap_or(5)] = 1;
+            let one = Zone::new(zone)..=Zone::new(zone);
+            let counts = map.exhausted(&one, |zone| zone.get() & OWN != 0);
+            assert_eq!(counted(&counts), want, "{zone:#b}");
+            let used = map.zone(Zone::new(zone));
+            assert_eq!(map.is_free(used.zone), used.is_free(), "{zone:#b}");
+        }
+        let all = Zone::DEFAULT..=Zone::new(64);
+        let counts = map.exhausted(&all, |zone| zone.get() & OWN != 0);
+        // Nobody can have zone 0.
+        assert_eq!(counted(&counts), [33, 16, 8, 6, 1, 1]);
+        assert_eq!((counts.first, counts.last), (Zone::DEFAULT, Zone::new(64)));
     }
 }
