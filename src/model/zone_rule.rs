@@ -1,6 +1,7 @@
 //! Rules that put packets into zones.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Direction, EscapedWord, Zone};
 
@@ -86,8 +87,8 @@ impl fmt::Display for ZoneRule {
 #[non_exhaustive]
 pub enum RuledZones {
     /// These and no others, ascending, each once. None where the map that they are looked up in is
-    /// empty.
-    These(Vec<Zone>),
+    /// empty. Rules that look them up in the same map share them.
+    These(Arc<[Zone]>),
     /// It is computed from the packet, such as from its mark: any zone may be meant.
     Any,
 }

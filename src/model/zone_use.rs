@@ -182,7 +182,7 @@ pub struct Exhausted {
     pub reserved: u32,
     /// Named by a rule, or by a source that the caller brought.
     pub ruled: u32,
-    /// Claimed by somebody.
+    /// Claimed by somebody, or leased here while the claim, which was flushed away, is to be put back.
     pub leased: u32,
     /// Set aside because entries came back after a release.
     pub quarantined: u32,
@@ -204,23 +204,6 @@ impl Exhausted {
             occupied: 0,
             free: 0,
         }
-    }
-
-    pub(crate) fn add(&mut self, user: &ZoneUse) {
-        let count = if user.reserved || user.zone.is_default() {
-            &mut self.reserved
-        } else if user.is_ruled() {
-            &mut self.ruled
-        } else if user.quarantined {
-            &mut self.quarantined
-        } else if !user.claims.is_empty() {
-            &mut self.leased
-        } else if user.is_occupied() {
-            &mut self.occupied
-        } else {
-            &mut self.free
-        };
-        *count += 1;
     }
 }
 

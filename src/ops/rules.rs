@@ -125,7 +125,7 @@ pub(crate) fn zone_rules(session: &Session) -> Result<Vec<ZoneRule>> {
         };
         if best.is_certain() {
             conversation.entries = best.reading.rules.len() as u64;
-            return Ok(std::mem::take(&mut best.reading.rules));
+            return Ok(std::mem::take(&mut best.reading).into_rules());
         }
     }
     Err(Error::unknown(
@@ -188,6 +188,11 @@ impl Best {
 struct Reading {
     /// Those that set a zone.
     rules: Vec<ZoneRule>,
+    /// Which of them take it from which map.
+    from_maps: Vec<(usize, usize)>,
+    /// What is in the maps, in the order in which they were first met: thousands of rules may look into
+    /// one, so it is compared once.
+    maps: Vec<RuledZones>,
     /// How many there are, whatever they do.
     count: u64,
     /// What comes of all rules, in their order.
@@ -206,7 +211,11 @@ struct Reading {
 /// The same was found.
 impl PartialEq for Reading {
     fn eq(&self, other: &Self) -> bool {
-        (self.count, self.digest, &self.rules) == (other.count, other.digest, &other.rules)
+        let found = |reading: &Self| (reading.count, reading.digest);
+        found(self) == found(other)
+            && self.rules == other.rules
+            && self.from_maps == other.from_maps
+            && self.maps == other.maps
     }
 }
 
@@ -266,7 +275,7 @@ impl Reading {
         let mut sequence = Sequence::default();
         let mut pieces = 0;
         let mut filled: HashMap<Place, Values> = HashMap::new();
-        let mut from_maps: Vec<(usize, Place)> = Vec::new();
+        let mut maps: HashMap<Place, usize> = HashMap::new();
         let mut dump = Dump::start(link, OPERATION, session.deadline, true, wire::rules_dump)?
             .within(span.clone());
         while let Some(range) = dump.advance()? {
@@ -278,10 +287,12 @@ impl Reading {
                     by,
                 } => {
                     let zones = match zone {
-                        Loaded::Number(zone) => RuledZones::These(vec![Zone::new(zone)]),
+                        Loaded::Number(zone) => RuledZones::These([Zone::new(zone)].into()),
                         Loaded::Anything => RuledZones::Any,
                         Loaded::From(map) => {
-                            from_maps.push((reading.rules.len(), map_of(rule, map)));
+                            let next = maps.len();
+                            let map = *maps.entry(map_of(rule, map)).or_insert(next);
+                            reading.from_maps.push((reading.rules.len(), map));
                             RuledZones::Any
                         }
                     };
@@ -325,31 +336,37 @@ impl Reading {
             span.in_scope(|| warn!("rules were lost or passed over"));
             return Ok(reading);
         }
-        reading.look_up(session, first, span, filled, from_maps)?;
+        reading.look_up(session, first, span, filled, maps)?;
         Ok(reading)
     }
 
-    /// Replaces what comes from maps by what is in them.
+    /// Reads what is in the maps.
     fn look_up(
         &mut self,
         session: &Session,
         first: usize,
         span: &tracing::Span,
         mut filled: HashMap<Place, Values>,
-        from_maps: Vec<(usize, Place)>,
+        maps: HashMap<Place, usize>,
     ) -> Result<()> {
-        let mut known: HashMap<Place, RuledZones> = HashMap::new();
-        for (place, map) in from_maps {
-            if !known.contains_key(&map) {
-                let mut values = filled.remove(&map).unwrap_or_default();
-                self.elements(session, first, span, &map, &mut values)?;
-                known.insert(map.clone(), values.zones());
-            }
-            if let (Some(rule), Some(zones)) = (self.rules.get_mut(place), known.get(&map)) {
+        let mut maps: Vec<(Place, usize)> = maps.into_iter().collect();
+        maps.sort_unstable_by_key(|(_, met)| *met);
+        for (map, _) in maps {
+            let mut values = filled.remove(&map).unwrap_or_default();
+            self.elements(session, first, span, &map, &mut values)?;
+            self.maps.push(values.zones());
+        }
+        Ok(())
+    }
+
+    /// The rules, with what is in the maps for what comes from them.
+    fn into_rules(mut self) -> Vec<ZoneRule> {
+        for (rule, map) in self.from_maps {
+            if let (Some(rule), Some(zones)) = (self.rules.get_mut(rule), self.maps.get(map)) {
                 rule.zones = zones.clone();
             }
         }
-        Ok(())
+        self.rules
     }
 
     fn elements(

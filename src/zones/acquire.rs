@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Inner;
-use super::lease::{Handle, Lease, keep};
+use super::lease::{Handle, Held, Lease, keep};
 use super::map::{Named, ZoneMap};
 use super::options::Foreign;
 use super::takeover::{Move, take_over};
@@ -95,6 +95,7 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
         pending = search.again;
         drop(turns);
         if !pending.is_empty() {
+            keep_got(inner, got);
             if let Err(error) = patience.wait() {
                 for want in std::mem::take(&mut pending) {
                     got.insert(want.owner, Err(error.clone()));
@@ -105,7 +106,10 @@ pub(super) fn acquire(inner: &Arc<Inner>, wants: &[Want]) -> Vec<Result<Lease>> 
     wants
         .iter()
         .map(|want| match got.get(&want.owner) {
-            Some(Ok(got)) => Ok(Lease::new(Arc::clone(&got.handle), got.previous)),
+            // Got first, and ended before the last one was found.
+            Some(Ok(got)) => inner
+                .check(got.handle.held(), Operation::Acquire)
+                .map(|()| Lease::new(Arc::clone(&got.handle), got.previous)),
             Some(Err(error)) => Err(error.clone()),
             None => unreachable!("each owner is decided on"),
         })
@@ -156,6 +160,21 @@ fn renew_known(
         }
     }
     pending.retain(|want| !got.contains_key(&want.owner));
+}
+
+/// Has what was got first last while the rest is waited for.
+fn keep_got(inner: &Inner, got: &HashMap<OwnerKey, Result<Got>>) {
+    let third = inner.options.ttl / 3;
+    let held = got.values().flatten().map(|got| got.handle.held());
+    let old: Vec<Arc<Held>> = held
+        .filter(|held| !held.is_over() && held.renewed().elapsed() >= third)
+        .cloned()
+        .collect();
+    if !old.is_empty() {
+        for (zone, error) in inner.renew(&old).failed {
+            tracing::warn!(zone = zone.get(), %error, "a lease that was just acquired is not renewed");
+        }
+    }
 }
 
 struct Search<'a> {

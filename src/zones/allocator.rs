@@ -156,7 +156,8 @@ impl ZoneAllocator {
     }
 
     /// The same for many owners at once, with one look at the table for all. There is one result for
-    /// each owner, in order.
+    /// each owner, in order; [`is_lost`](Error::is_lost) for a lease that ended while the others were
+    /// looked for.
     ///
     /// # Errors
     /// For a key that is none; then nothing was done.

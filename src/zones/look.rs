@@ -91,11 +91,8 @@ impl Inner {
 
     /// What names zones: rules, and the caller's own sources.
     pub(super) fn named(&self) -> Result<Named> {
-        let mut named = Named::default();
         let rules = self.ct.zone_rules();
-        for rule in rules.map_err(|error| incomplete("rules", error))? {
-            named.add_rule(rule);
-        }
+        let mut named = Named::by(rules.map_err(|error| incomplete("rules", error))?);
         for source in &self.options.sources {
             let zones = source.zones().map_err(|error| {
                 Error::scan_incomplete(Operation::Scan, format!("{}: {error}", source.name()))

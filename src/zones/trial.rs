@@ -191,18 +191,7 @@ impl Inner {
     /// Why there is no zone left, by a scan.
     pub(super) fn exhausted(&self) -> Result<Exhausted> {
         let map = self.scan()?;
-        let (first, last) = (*self.options.range.start(), *self.options.range.end());
-        let mut exhausted = Exhausted::of(first, last);
         let own = self.own_zones();
-        for zone in (first.get()..=last.get()).map(Zone::new) {
-            let used = map.zone(zone);
-            // Leased here, and its claim was flushed away: it is to be put back.
-            if used.claims.is_empty() && own.contains(&zone) {
-                exhausted.leased += 1;
-            } else {
-                exhausted.add(&used);
-            }
-        }
-        Ok(exhausted)
+        Ok(map.exhausted(&self.options.range, |zone| own.contains(&zone)))
     }
 }

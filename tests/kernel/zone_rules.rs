@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ctnetlink::{Conntrack, Direction, Filter, RuleFamily, RuledBy, RuledZones, Zone, ZoneRule};
+use ctnetlink::{
+    Conntrack, Direction, Filter, RuleFamily, RuledBy, RuledZones, Zone, ZoneAllocator, ZoneOrder,
+    ZoneRule,
+};
 
 use crate::capabilities::Capability;
 use crate::support::{open, run};
@@ -323,6 +327,65 @@ fn hundreds_of_rules_and_elements_come_in_pieces() {
     rule("ip t c", "ct zone set ip saddr map @m");
     let all: Vec<u16> = (1..=1500).collect();
     assert_eq!(only(&ct), these(&all));
+}
+
+/// What they take is the sum of both, not the product.
+#[test]
+fn hundreds_of_rules_share_the_zones_of_their_map() {
+    const RULES: usize = 300;
+    const ZONES: u16 = 4000;
+    let ct = open();
+    table("inet", "t");
+    nft("add map inet t m { typeof meta mark : ct zone; }");
+    for first in (1..=ZONES).step_by(1000) {
+        let elements = (first..first + 1000).map(|zone| format!("{zone} : {zone}"));
+        let elements = elements.collect::<Vec<_>>().join(", ");
+        nft(&format!("add element inet t m {{ {elements} }}"));
+    }
+    let words = (0..RULES).map(|mark| match mark % 3 {
+        0 => format!("add rule inet t c meta mark {mark} ct zone set 5"),
+        _ => format!("add rule inet t c meta mark {mark} ct zone set meta mark map @m"),
+    });
+    nft(&many(words));
+
+    let rules = ct.zone_rules().unwrap();
+    assert_eq!(rules.len(), RULES);
+    let all: Vec<u16> = (1..=ZONES).collect();
+    let all = these(&all);
+    assert_eq!((rules[0].zones(), rules[1].zones()), (&these(&[5]), &all));
+    for (place, rule) in rules.iter().enumerate() {
+        match (place % 3, rule.zones(), rules[1].zones()) {
+            (0, zones, _) => assert_eq!(zones, &these(&[5])),
+            (_, RuledZones::These(zones), RuledZones::These(map)) => {
+                assert!(Arc::ptr_eq(zones, map), "rule {place}");
+            }
+            (_, zones, _) => panic!("{zones}"),
+        }
+    }
+
+    let builder = ZoneAllocator::builder().order(ZoneOrder::Lowest);
+    let zones = builder.range(ZONES - 1..=ZONES + 1).open(&ct).unwrap();
+    let map = zones.scan().unwrap();
+    let of_zone = |zone: u16| -> Vec<ZoneRule> {
+        let used = map.zone(Zone::new(zone));
+        used.rules.iter().map(|rule| (**rule).clone()).collect()
+    };
+    assert_eq!(of_zone(5), rules);
+    let of_map = rules.iter().filter(|rule| *rule.zones() == all).cloned();
+    let of_map: Vec<_> = of_map.collect();
+    assert_eq!(of_map.len(), RULES - RULES / 3);
+    assert_eq!((of_zone(1), of_zone(ZONES)), (of_map.clone(), of_map));
+    assert_eq!(of_zone(ZONES + 1), []);
+    assert!(map.used().map(|used| used.zone.get()).eq(1..=ZONES));
+    assert!(
+        { map.free(..).unwrap() }.eq((ZONES + 1..=u16::MAX).map(Zone::new)),
+        "the others are free"
+    );
+    let lease = zones.acquire("a").unwrap();
+    assert_eq!(lease.zone().get(), ZONES + 1);
+    let error = zones.acquire("b").unwrap_err();
+    let counts = error.exhausted().unwrap();
+    assert_eq!((counts.ruled, counts.leased, counts.free), (2, 1, 0));
 }
 
 /// The first piece of a list on a new socket has room for less than a page, and the kernel ends a list

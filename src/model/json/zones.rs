@@ -8,7 +8,7 @@ use serde::de::{self, SeqAccess, Unexpected, Visitor};
 use serde::{Deserializer, Serializer};
 use uuid::Uuid;
 
-use super::form::{Formed, Part, Side, form, need, plain};
+use super::form::{Formed, Out, Part, Side, form, need, plain};
 use super::scalar::{Word, read_text};
 use crate::error::Error;
 use crate::model::{
@@ -130,7 +130,7 @@ impl Part for RuleFamily {
 impl Part for RuledZones {
     fn write<S: Serializer>(&self, side: Side, to: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::These(zones) => zones.write(side, to),
+            Self::These(zones) => to.collect_seq(zones.iter().map(|zone| Out(zone, side))),
             Self::Any => to.serialize_str("any"),
         }
     }
@@ -164,7 +164,7 @@ impl Part for RuledZones {
                         "ascending zones, each once",
                     )));
                 }
-                Ok(RuledZones::These(zones))
+                Ok(RuledZones::These(zones.into()))
             }
         }
 

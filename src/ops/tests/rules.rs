@@ -1,5 +1,7 @@
 //! Reading rules: kernels without them, and changes in the middle.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::model::{RuledZones, ZoneRule};
 use crate::ops::zone_rules;
@@ -290,6 +292,10 @@ fn a_map_is_read_once_however_many_look_into_it() {
     let rules = zone_rules(&kernel.session).unwrap();
     let zones: Vec<_> = rules.iter().map(|rule| rule.zones().to_string()).collect();
     assert_eq!(zones, ["3,9", "6", "3,9"]);
+    match [&rules[0], &rules[2]].map(ZoneRule::zones) {
+        [RuledZones::These(one), RuledZones::These(other)] => assert!(Arc::ptr_eq(one, other)),
+        zones => panic!("{zones:?}"),
+    }
     assert_eq!(kernel.sent(0)[3], [(GET_ELEMENTS, DUMP, 4)]);
     assert_eq!(kernel.attribute(0, 2)[3], Some(b"m".to_vec()));
 }

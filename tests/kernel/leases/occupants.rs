@@ -314,6 +314,27 @@ fn a_flush_of_a_leased_zone_spares_the_claim_and_the_neighbours() {
     assert_eq!(claimed(&ct), (vec![10, 11], 2));
 }
 
+/// What is first in the order counts, whether or not its claim is there.
+#[test]
+fn a_leased_zone_that_a_rule_names_counts_as_ruled() {
+    let ct = open();
+    let words =
+        "table inet t { chain c { type filter hook prerouting priority raw; ct zone set 10; }; }";
+    run("nft", &[words]);
+    let zones = lowest(10..=11).open(&ct).unwrap();
+    let ruled = zones.adopt("ruled", zone(10)).unwrap();
+    let other = zones.acquire("other").unwrap();
+    let check = || {
+        let error = zones.acquire("x").unwrap_err();
+        let counts = error.exhausted().unwrap();
+        assert_eq!((counts.ruled, counts.leased, counts.free), (1, 1, 0));
+    };
+    check();
+    ct.flush_all().unwrap();
+    check();
+    assert_eq!([ruled.zone(), other.zone()], [10, 11].map(zone));
+}
+
 /// Nothing has been in these zones yet: the rules alone keep them.
 #[test]
 fn rules_keep_the_zones_that_they_name() {

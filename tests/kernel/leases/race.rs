@@ -87,8 +87,9 @@ fn work(task: &str) {
 
 /// Whether an operation came to nothing for a reason that there may be.
 fn forgive(error: &Error) {
+    // On a slow machine a lease may end while others are looked for in the same call.
     assert!(
-        error.is_exhausted() || error.is_scan_incomplete(),
+        error.is_exhausted() || error.is_scan_incomplete() || error.is_lost(),
         "{error}: {error:?}"
     );
     if let Some(why) = error.exhausted() {
