@@ -10,7 +10,7 @@ use ctnetlink::{
 };
 
 /// Names of labels that both read. Label 2 has none.
-pub(crate) const LABELS: &str = "0 zero\n1 one\n3 three\n63 sixtythree\n127 last\n";
+pub(crate) const LABELS: &str = "0 zero\n1 one\n3 three\n5 a&b\n63 sixtythree\n127 last\n";
 
 pub(crate) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -98,6 +98,8 @@ fn udp() -> Vec<EntryBuilder> {
             .nat_dst(nat("10.1.0.7"))
             .zone(Zone::new(5))
             .mark(9),
+        ask(1008).labels(labels(&[5])),
+        ask(1009).labels(labels(&[2])),
         Entry::udp(at("10.0.1.1:1001"), at("192.0.2.10:53")),
         Entry::udp(at("[2001:db8::1]:1001"), at("[2001:db8::2]:53")).mark(1),
         Entry::udp(at("[2001:db8:1::1]:1002"), at("[2001:db8::2]:53"))

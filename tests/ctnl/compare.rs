@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::base::Base;
+use crate::differences;
 use crate::grammar::Case;
 use crate::shown::{self, Line};
 use crate::spawn::{End, Outcome};
@@ -116,7 +117,7 @@ fn near(a: Option<u64>, b: Option<u64>) -> bool {
     }
 }
 
-fn same_table(theirs: &Table, ours: &Table) -> bool {
+pub(crate) fn same_table(theirs: &Table, ours: &Table) -> bool {
     theirs.expectations == ours.expectations
         && theirs.entries.len() == ours.entries.len()
         && theirs
@@ -157,6 +158,11 @@ impl Pair {
         &self.programs
     }
 
+    /// How many entries each has before a command line.
+    pub(crate) fn entries(&self) -> usize {
+        self.base.entries.len()
+    }
+
     /// Runs it on both, compares, and puts the table back.
     pub(crate) fn meet(&mut self, case: &Case, by_own_name: bool) -> Meeting {
         self.programs.write("FILE", &case.input);
@@ -187,16 +193,19 @@ impl Pair {
             self.restore(tables);
         }
         let [their_table, our_table] = tables.map_or([None, None], |tables| tables.map(Some));
-        let see = |outcome: Outcome, table| Seen {
+        let see = |stdout: String, outcome: Outcome, table| Seen {
             lines: match case.may_update() {
-                true => shown::lines(&shown::without_uses(&outcome.stdout)),
-                false => shown::lines(&outcome.stdout),
+                true => shown::lines(&shown::without_uses(&stdout)),
+                false => shown::lines(&stdout),
             },
             counts: shown::counts(&outcome.stderr),
             outcome,
             table,
         };
-        let (theirs, ours) = (see(theirs.0, their_table), see(ours.0, our_table));
+        let (theirs, ours) = (theirs.0, ours.0);
+        let as_ours = differences::as_ours(case, &theirs.stdout);
+        let theirs = see(as_ours, theirs, their_table);
+        let ours = see(ours.stdout.clone(), ours, our_table);
         let same_tables = match (&theirs.table, &ours.table) {
             (Some(theirs), Some(ours)) => same_table(theirs, ours),
             _ => true,
@@ -249,6 +258,17 @@ impl Pair {
         both(&self.twins, move |inside, _| {
             inside.restore(&changed, expectations);
         });
+    }
+
+    /// The namespaces, for what is no single command line; [`Pair::put_back`] ends it.
+    pub(crate) fn twins(&self) -> &[Twin; 2] {
+        &self.twins
+    }
+
+    /// Makes both tables what they were.
+    pub(crate) fn put_back(&mut self) {
+        let tables = both(&self.twins, |inside, _| inside.table());
+        self.restore(&tables);
     }
 
     /// That both tables are what they were in the beginning.

@@ -11,9 +11,15 @@
 mod base;
 mod compare;
 mod differences;
+mod events;
 mod generated;
 mod grammar;
+mod json;
+mod literal;
 mod random;
+mod restore;
 mod shown;
 mod spawn;
+mod streams;
 mod twin;
+mod xml;
