@@ -1,21 +1,60 @@
 //! `ctnl`: conntrack(8)'s command line on top of the library, and what it lacks. Parse, resolve, act.
 
+mod args;
+mod clock;
+mod cmd;
 mod exit;
+mod help;
+mod name;
 mod out;
+mod output;
+mod plan;
+mod stop;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use args::Netns;
+use cmd::Context;
 use exit::Exit;
+use name::Name;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    run(&args).into()
+    let mut args = std::env::args_os();
+    let name = Name::of(args.next().as_deref());
+    let words: Vec<OsString> = args.collect();
+    ExitCode::from(conntrack(name, &words))
 }
 
-fn run(args: &[OsString]) -> Exit {
-    // Without a word, as conntrack(8): nothing was asked for.
-    let _ = args;
-    out::complain("no command was given: try `ctnl --help`");
-    Exit::Usage
+/// conntrack(8)'s grammar.
+fn conntrack(name: Name, words: &[OsString]) -> u8 {
+    let mut context = match Context::new(name) {
+        Ok(context) => context,
+        Err(error) => {
+            name.says(error);
+            return name.status(Exit::Kernel);
+        }
+    };
+    // What conntrack(8) does not have may stand before its words.
+    let (netns, rest) = match words {
+        [first, netns, rest @ ..] if first == "--netns" && name.has_additions() => {
+            (Some(Netns::of(&netns.to_string_lossy())), rest)
+        }
+        _ => (None, words),
+    };
+    let done = match rest {
+        [first, file, ..] if first == "-R" || first == "--load-file" => {
+            cmd::restore(&mut context, OsStr::new(file), netns)
+        }
+        _ => {
+            let words: Vec<String> = words
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            args::parse(&words, name.has_additions())
+                .map_err(Into::into)
+                .and_then(|request| cmd::run(&mut context, request))
+        }
+    };
+    context.end(done)
 }
