@@ -53,10 +53,17 @@ impl Seen {
 pub(crate) struct Meeting {
     pub(crate) theirs: Seen,
     pub(crate) ours: Seen,
+    pub(crate) by_own_name: bool,
     pub(crate) differs: Vec<Aspect>,
 }
 
 impl Meeting {
+    /// Whether ours refuses, for this reason, what theirs does not refuse.
+    pub(crate) fn refused_with(&self, why: &str) -> bool {
+        let said = self.ours.outcome.stderr.contains(why);
+        said && self.ours.class() > 0 && self.theirs.class() < 2
+    }
+
     /// For people: what both said, and how the tables differ from each other.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("  differs: {:?}\n", self.differs);
@@ -68,7 +75,10 @@ impl Meeting {
         }
         let only = |a: &[Line], b: &[Line]| -> Vec<String> {
             let missing = a.iter().filter(|line| !b.contains(line));
-            missing.take(4).map(|line| format!("{line:?}")).collect()
+            missing
+                .take(2)
+                .map(|line| short(&format!("{line:?}")))
+                .collect()
         };
         if self.differs.contains(&Aspect::Stdout) {
             for (who, lines) in [
@@ -85,8 +95,8 @@ impl Meeting {
             let differing = keys
                 .into_iter()
                 .filter(|key| !same_entry(theirs.entries.get(*key), ours.entries.get(*key)));
-            for key in differing.take(4) {
-                let of = |table: &Table| format!("{:?}", table.entries.get(key));
+            for key in differing.take(2) {
+                let of = |table: &Table| short(&format!("{:?}", table.entries.get(key)));
                 writeln!(text, "    conntrack left: {}", of(theirs)).unwrap();
                 writeln!(text, "    ctnl left:      {}", of(ours)).unwrap();
             }
@@ -97,6 +107,11 @@ impl Meeting {
         }
         text
     }
+}
+
+/// So that a report of many can be read.
+fn short(text: &str) -> String {
+    text.chars().take(700).collect()
 }
 
 type Told<'a> = Option<&'a (String, Option<u64>)>;
@@ -117,7 +132,7 @@ fn near(a: Option<u64>, b: Option<u64>) -> bool {
     }
 }
 
-pub(crate) fn same_table(theirs: &Table, ours: &Table) -> bool {
+fn same_table(theirs: &Table, ours: &Table) -> bool {
     theirs.expectations == ours.expectations
         && theirs.entries.len() == ours.entries.len()
         && theirs
@@ -142,7 +157,11 @@ impl Pair {
         assert!(same_table(&base, &other), "{base:?}\n{other:?}");
         assert!(base.entries.len() > 20, "{}", base.entries.len());
         let now = Instant::now();
-        let born = base.entries.keys().map(|flow| (flow.clone(), now)).collect();
+        let born = base
+            .entries
+            .keys()
+            .map(|flow| (flow.clone(), now))
+            .collect();
         let programs = Programs::find();
         programs.write("EMPTY", "");
         programs.write("BAD", "-A -x\n");
@@ -161,6 +180,12 @@ impl Pair {
     /// How many entries each has before a command line.
     pub(crate) fn entries(&self) -> usize {
         self.base.entries.len()
+    }
+
+    /// Whether the table has an entry of a protocol with ports that this kernel does not track.
+    pub(crate) fn has_untracked_ports(&self) -> bool {
+        let mut entries = self.base.entries.values();
+        entries.any(|(text, _)| text.contains("\"dccp\"") && !text.contains("_port"))
     }
 
     /// Runs it on both, compares, and puts the table back.
@@ -223,6 +248,7 @@ impl Pair {
         Meeting {
             theirs,
             ours,
+            by_own_name,
             differs,
         }
     }

@@ -13,10 +13,16 @@ const LINES: &[(&str, &str)] = &[
     ("-E -o save", "12 flow events have been shown."),
     ("-E -o userspace", "12 flow events have been shown."),
     ("-E -e NEW", "4 flow events have been shown."),
-    ("-E -e NEW,DESTROY -f ipv6", "2 flow events have been shown."),
+    (
+        "-E -e NEW,DESTROY -f ipv6",
+        "2 flow events have been shown.",
+    ),
     ("-E -e UPDATES -p tcp", "2 flow events have been shown."),
     ("-E -e DESTROY -w 5", "1 flow events have been shown."),
-    ("-E -s 10.0.0.0/8 -p udp --dport 53", "3 flow events have been shown."),
+    (
+        "-E -s 10.0.0.0/8 -p udp --dport 53",
+        "3 flow events have been shown.",
+    ),
     ("-E -m 77 -b 1000000", "8 flow events have been shown."),
     ("-E -l one", ""),
     ("-E expect", ""),
@@ -49,7 +55,9 @@ fn events_come_in_order() {
     let mut pair = Pair::new(Base::All);
     let meeting = pair.meet(&Case::new(&["-E"]), false);
     let kinds = |text: &str| -> Vec<String> {
-        let words = text.lines().map(|line| line.split(']').next().unwrap().trim());
+        let words = text
+            .lines()
+            .map(|line| line.split(']').next().unwrap().trim());
         words.map(str::to_owned).collect()
     };
     let ours = kinds(&meeting.ours.outcome.stdout);

@@ -53,7 +53,9 @@ fn lines_are_the_serde_form() {
         let shown: Vec<Expectation> = parsed(&outcome);
         assert_eq!(shown.len(), 1);
 
-        let one = words("-G -p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 8 --icmp-code 0 --icmp-id 7 -o json");
+        let one = words(
+            "-G -p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 8 --icmp-code 0 --icmp-id 7 -o json",
+        );
         let shown: Vec<Entry> = parsed(&Inside::outcome(&ctnl, &one, ""));
         assert_eq!(shown.len(), 1);
 
@@ -68,9 +70,7 @@ fn lines_are_the_serde_form() {
 fn events_are_the_serde_form() {
     let pair = Pair::new(Base::All);
     let ctnl = pair.programs().ctnl();
-    let outcome = pair.twins()[0].run(move |inside| {
-        inside.listening(&ctnl, &words("-E -o json"))
-    });
+    let outcome = pair.twins()[0].run(move |inside| inside.listening(&ctnl, &words("-E -o json")));
     let events: Vec<Event> = parsed(&outcome);
     let kinds = events.iter().map(|event| match event {
         Event::New(_) => "new",

@@ -140,8 +140,20 @@ const LITERALS: &[Literal] = &[
         1,
     ),
     // OVN's and OpenStack's operators: a zone.
-    ("OVN, a zone", "-D -w 5", 0, "5 flow entries have been deleted.", 5),
-    ("OVN, an empty zone", "-D -w 4097", 1, "0 flow entries have been deleted.", 0),
+    (
+        "OVN, a zone",
+        "-D -w 5",
+        0,
+        "5 flow entries have been deleted.",
+        5,
+    ),
+    (
+        "OVN, an empty zone",
+        "-D -w 4097",
+        1,
+        "0 flow entries have been deleted.",
+        0,
+    ),
     // Scripts of keepalived, fail2ban, and of whoever wrote /etc/ppp/ip-up.
     (
         "keepalived, the state changes",
@@ -193,8 +205,20 @@ const LITERALS: &[Literal] = &[
         "4 flow entries have been shown.",
         0,
     ),
-    ("translated ones", "-L -j -o id", 0, "6 flow entries have been shown.", 0),
-    ("expectations", "-L expect", 0, "1 expectations have been shown.", 0),
+    (
+        "translated ones",
+        "-L -j -o id",
+        0,
+        "6 flow entries have been shown.",
+        0,
+    ),
+    (
+        "expectations",
+        "-L expect",
+        0,
+        "1 expectations have been shown.",
+        0,
+    ),
 ];
 
 #[test]
@@ -226,7 +250,11 @@ fn programs_find_what_they_know() {
 #[test]
 fn nothing_deleted_is_said_as_ever() {
     let mut pair = Pair::new(Base::All);
-    for line in ["-D -p udp --dport 5", "-D -f ipv6 -q 2001:db8::9", "-D -w 77"] {
+    for line in [
+        "-D -p udp --dport 5",
+        "-D -f ipv6 -q 2001:db8::9",
+        "-D -w 77",
+    ] {
         let args: Vec<_> = line.split(' ').collect();
         let meeting = pair.meet(&Case::new(&args), false);
         let said = &meeting.ours.outcome.stderr;

@@ -40,7 +40,11 @@ pub(crate) fn same(ours: &[Line], theirs: &[Line]) -> bool {
 pub(crate) fn without_uses(text: &str) -> String {
     let mut told = String::new();
     let mut rest = text;
-    while let Some(at) = [" use=", "<use>"].iter().filter_map(|word| rest.find(word)).min() {
+    while let Some(at) = [" use=", "<use>"]
+        .iter()
+        .filter_map(|word| rest.find(word))
+        .min()
+    {
         let (before, behind) = rest.split_at(at + 5);
         told += before;
         rest = behind.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -141,7 +145,11 @@ fn split_stamps(text: &str) -> (String, Vec<&str>) {
     for word in rest.split_whitespace() {
         let start = word.starts_with("[start=") || word.starts_with("[stop=");
         if start {
-            words.push(if word.starts_with("[start=") { "[start=" } else { "[stop=" });
+            words.push(if word.starts_with("[start=") {
+                "[start="
+            } else {
+                "[stop="
+            });
         } else if !inside {
             words.push(word);
         }
@@ -166,9 +174,10 @@ fn element(text: &str, moving: &mut Vec<u64>) -> String {
         rest = behind;
         let of_icmp = name == "id" && before.contains("<code>");
         if MOVING.contains(&name) || DIFFERENT.contains(&name) && !of_icmp {
-            if let Some(end) = rest.find('<').filter(|end| {
-                *end > 0 && rest[..*end].bytes().all(|byte| byte.is_ascii_digit())
-            }) {
+            if let Some(end) = rest
+                .find('<')
+                .filter(|end| *end > 0 && rest[..*end].bytes().all(|byte| byte.is_ascii_digit()))
+            {
                 if MOVING.contains(&name) {
                     moving.extend(rest[..end].parse::<u64>());
                 }

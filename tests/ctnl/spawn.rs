@@ -84,7 +84,10 @@ pub(crate) fn collect(mut child: Child) -> Outcome {
         let ready: Vec<bool> = waits.iter().map(|wait| wait.any() == Some(true)).collect();
         let mut ready = ready.into_iter();
         let mut piece = [0; 65536];
-        for (at, stream) in [&mut out as &mut dyn Read, &mut err].into_iter().enumerate() {
+        for (at, stream) in [&mut out as &mut dyn Read, &mut err]
+            .into_iter()
+            .enumerate()
+        {
             if open[at] && ready.next() == Some(true) {
                 let read = stream.read(&mut piece).unwrap();
                 open[at] = read > 0;

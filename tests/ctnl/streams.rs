@@ -35,7 +35,12 @@ fn head(program: &Program, line: &str) -> (String, End, String) {
     reader.read_line(&mut first).unwrap();
     drop(reader);
     let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     (first, spawn::end(child.wait().unwrap()), said)
 }
 
@@ -46,7 +51,13 @@ fn a_reader_that_has_enough_is_no_failure() {
     pair.twins()[0].run(move |inside| {
         fill(inside);
         for program in &programs {
-            for line in ["-L", "-L -o xml", "-L -o save -p udp", "-U -p udp -m 1", "-D -p udp --dport 99"] {
+            for line in [
+                "-L",
+                "-L -o xml",
+                "-L -o save -p udp",
+                "-U -p udp -m 1",
+                "-D -p udp --dport 99",
+            ] {
                 if line.starts_with("-D") {
                     // Nothing to read, and nobody who reads.
                     let mut child = spawn::start(program, &words(line));
@@ -57,14 +68,21 @@ fn a_reader_that_has_enough_is_no_failure() {
                 let (first, end, said) = head(program, line);
                 assert!(first.ends_with('\n'), "{line}: {first}");
                 assert_eq!(end, End::Exit(0), "{line}: {said}");
-                assert!(!said.contains("roken pipe") && !said.contains("panic"), "{said}");
+                assert!(
+                    !said.contains("roken pipe") && !said.contains("panic"),
+                    "{said}"
+                );
             }
         }
         // Whoever looks at the first of the deleted still wants all of them deleted.
         let (_, end, said) = head(&programs[0], "-D -p udp -s 10.9.0.1");
         assert_eq!(end, End::Exit(0), "{said}");
         let left = inside.table().entries;
-        assert!(left.keys().all(|flow| !flow.contains("10.9.0.1")), "{}", left.len());
+        assert!(
+            left.keys().all(|flow| !flow.contains("10.9.0.1")),
+            "{}",
+            left.len()
+        );
         for program in &programs {
             let (_, end, said) = head(program, "-S");
             assert_eq!(end, End::Exit(0), "{said}");
@@ -91,13 +109,24 @@ fn a_long_list_ends_when_it_is_told_to() {
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
         let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
         let end = spawn::end(child.wait().unwrap());
         assert!(matches!(end, End::Exit(_)), "{end:?}: {said}");
         let count = said.rsplit(": ").next().unwrap().split(' ').next().unwrap();
-        let count: usize = count.parse().unwrap_or_else(|error| panic!("{error}: {said}"));
+        let count: usize = count
+            .parse()
+            .unwrap_or_else(|error| panic!("{error}: {said}"));
         assert!(said.contains("flow entries have been shown"), "{said}");
-        assert_eq!(rest.lines().count(), count, "whole lines, all of them counted");
+        assert_eq!(
+            rest.lines().count(),
+            count,
+            "whole lines, all of them counted"
+        );
         assert!(count < usize::from(MANY), "{count}");
         assert!(rest.ends_with('\n'));
     });

@@ -10,8 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ctnetlink::{
-    Conntrack, Entry, Events, Expectation, Filter, LabelNames, NewEntry, Update,
-    Zone,
+    Conntrack, Entry, Events, Expectation, Filter, LabelNames, NewEntry, Update, Zone,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -192,15 +191,20 @@ impl Inside {
         let mut child = spawn::start(program, args);
         drop(child.stdin.take());
         let until = Instant::now() + PATIENCE;
+        let mut last = None;
         while Instant::now() < until && child.try_wait().unwrap().is_none() {
             let new = groups()
-                .into_keys()
-                .find(|inode| !before.contains_key(inode));
-            if let Some(inode) = new {
+                .into_iter()
+                .find(|(inode, _)| !before.contains_key(inode));
+            // Groups may be joined one by one; when all are, it waits.
+            let waits = new.is_some() && new == last && spawn::sleeps(&child);
+            last = new;
+            if let Some((inode, _)) = new.filter(|_| waits) {
                 self.let_things_happen();
                 // All of it was read, and what was read was dealt with.
                 while Instant::now() < until && child.try_wait().unwrap().is_none() {
-                    if groups().get(&inode) == Some(&0) && spawn::sleeps(&child) {
+                    let unread = groups().get(&inode).map(|socket| socket.unread);
+                    if unread == Some(0) && spawn::sleeps(&child) {
                         break;
                     }
                     std::thread::sleep(Duration::from_millis(1));
@@ -221,10 +225,7 @@ impl Inside {
         let web = |text| Entry::tcp(base::at(text), base::at("10.0.0.2:443"));
         let made = [
             Entry::udp(base::at("10.0.0.1:3001"), base::at("10.0.0.2:53")).mark(1),
-            Entry::udp(
-                base::at("[2001:db8::1]:3001"),
-                base::at("[2001:db8::2]:53"),
-            ),
+            Entry::udp(base::at("[2001:db8::1]:3001"), base::at("[2001:db8::2]:53")),
             web("10.0.0.1:3001").zone(Zone::new(5)),
             web("10.0.0.1:3002").labels(base::labels(&[1])),
         ];
@@ -263,14 +264,23 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// This namespace's netlink sockets that have joined groups, and the bytes that wait in each.
-fn groups() -> BTreeMap<u64, u64> {
+/// A netlink socket that has joined groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Listener {
+    groups: u32,
+    /// Bytes that wait to be read.
+    unread: u64,
+}
+
+/// This namespace's, by their inodes.
+fn groups() -> BTreeMap<u64, Listener> {
     let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
     let sockets = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let groups = u32::from_str_radix(fields[3], 16).unwrap();
-        let number = |at: usize| fields[at].parse().unwrap();
-        (fields[1] == "12" && groups != 0).then(|| (number(9), number(4)))
+        let unread = fields[4].parse().unwrap();
+        let of_netfilter = fields[1] == "12" && groups != 0;
+        of_netfilter.then(|| (fields[9].parse().unwrap(), Listener { groups, unread }))
     });
     sockets.collect()
 }
@@ -295,7 +305,9 @@ pub(crate) fn flow(entry: &Entry) -> Flow {
 fn told(entry: &Entry) -> (String, Option<u64>) {
     let mut value = serde_json::to_value(entry).unwrap();
     let fields = value.as_object_mut().unwrap();
-    let timeout = fields.remove("timeout").and_then(|timeout| timeout.as_u64());
+    let timeout = fields
+        .remove("timeout")
+        .and_then(|timeout| timeout.as_u64());
     for moving in ["id", "timestamps"] {
         fields.remove(moving);
     }
@@ -325,11 +337,15 @@ impl Programs {
     pub(crate) fn find() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let theirs = ["/usr/sbin/conntrack", "/usr/bin/conntrack", "/sbin/conntrack"]
-            .into_iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-            .expect("conntrack is missing; tests/run.sh installs it");
+        let theirs = [
+            "/usr/sbin/conntrack",
+            "/usr/bin/conntrack",
+            "/sbin/conntrack",
+        ]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .expect("conntrack is missing; tests/run.sh installs it");
         let ctnl = std::env::var_os("CTNETLINK_TWINS_BINARY")
             .map_or_else(|| env!("CARGO_BIN_EXE_ctnl").into(), PathBuf::from);
         let name = format!("ctnl-twins-{}-{number}", std::process::id());

@@ -21,9 +21,15 @@ fn told(node: Node<'_, '_>, depth: usize) -> String {
     let children = node.children().filter(Node::is_element);
     if ["when", "timestamp"].contains(&name) {
         // Numbers of the clock, whatever they are.
-        return text + &children.map(|child| child.tag_name().name()).collect::<String>() + "\n";
+        return text
+            + &children
+                .map(|child| child.tag_name().name())
+                .collect::<String>()
+            + "\n";
     }
-    text + &children.map(|child| told(child, depth + 1)).collect::<String>()
+    text + &children
+        .map(|child| told(child, depth + 1))
+        .collect::<String>()
 }
 
 /// The document's entries, sorted, and how often each kind of element occurs.
@@ -40,9 +46,12 @@ fn flows(text: &str) -> Vec<String> {
     flows
 }
 
-/// Where names of labels are not escaped, nobody can read it.
-fn escaped(text: &str) -> String {
-    text.replace("a&b<", "a&amp;b<")
+#[track_caller]
+fn assert_same(ours: &[String], theirs: &[String], line: &str) {
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(ours, theirs, "{line}");
+    }
+    assert_eq!(ours.len(), theirs.len(), "{line}");
 }
 
 #[test]
@@ -63,8 +72,8 @@ fn documents_have_the_same_elements() {
         let meeting = pair.meet(&Case::new(&args), false);
         let [theirs, ours] = [&meeting.theirs, &meeting.ours].map(|seen| &seen.outcome.stdout);
         let theirs = crate::differences::as_ours(&Case::new(&args), theirs);
-        let (theirs, ours) = (flows(&escaped(&theirs)), flows(ours));
-        assert_eq!(ours, theirs, "{line}");
+        let ours = flows(ours);
+        assert_same(&ours, &flows(&theirs), line);
         assert!(ours.len() > least, "{line}: {}", ours.len());
     }
 }
@@ -84,8 +93,8 @@ fn events_have_the_same_elements() {
         let args: Vec<_> = line.split(' ').collect();
         let meeting = pair.meet(&Case::new(&args), false);
         let [theirs, ours] = [&meeting.theirs, &meeting.ours].map(|seen| &seen.outcome.stdout);
-        let (theirs, ours) = (flows(&escaped(theirs)), flows(ours));
-        assert_eq!(ours, theirs, "{line}");
+        let ours = flows(ours);
+        assert_same(&ours, &flows(theirs), line);
         assert!(ours.len() > 2, "{line}: {}", ours.len());
     }
 }

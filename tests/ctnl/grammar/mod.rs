@@ -35,10 +35,30 @@ impl Case {
         line.join(" ")
     }
 
+    /// All words, those of the lines that it reads too.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        let args = self.args.iter().map(String::as_str);
+        args.chain(self.input.split_whitespace())
+    }
+
+    /// Whether an option is given, by its letter or the beginning of its name.
+    pub(crate) fn has_word(&self, letter: &str, name: &str) -> bool {
+        self.words().any(|word| match word.strip_prefix("--") {
+            Some(long) => {
+                let long = long.split('=').next().unwrap_or(long);
+                !long.is_empty() && name.starts_with(long)
+            }
+            None => word
+                .strip_prefix('-')
+                .is_some_and(|rest| rest.contains(letter)),
+        })
+    }
+
     /// Whether it may change entries in place.
     pub(crate) fn may_update(&self) -> bool {
         let of_word = |arg: &str| {
-            arg.starts_with("--u") || arg.starts_with('-') && !arg.starts_with("--") && arg.contains('U')
+            arg.starts_with("--u")
+                || arg.starts_with('-') && !arg.starts_with("--") && arg.contains('U')
         };
         self.args.iter().any(|arg| of_word(arg)) || self.input.split_whitespace().any(of_word)
     }
@@ -86,11 +106,14 @@ impl Generator {
         let mut text = String::new();
         for _ in 0..self.random.below(4) {
             if self.random.chance(10) {
-                text += self.random.pick(&["\n", "# a comment\n", "conntrack ", "  ", "-L\n"]);
+                text += self
+                    .random
+                    .pick(&["\n", "# a comment\n", "conntrack ", "  ", "-L\n"]);
             }
-            let name = self.random.pick(&['A', 'I', 'A', 'D', 'U', 'F'].map(|name| {
-                COMMANDS.iter().find(|word| word.name == name).unwrap()
-            }));
+            let name = self.random.pick(
+                &['A', 'I', 'A', 'D', 'U', 'F']
+                    .map(|name| COMMANDS.iter().find(|word| word.name == name).unwrap()),
+            );
             let groups = self.groups(*name);
             text += &self.arrange(groups).join(" ");
             text.push('\n');
@@ -110,8 +133,8 @@ impl Generator {
     /// Those with the most to say come most often.
     fn command(&mut self) -> Word {
         const OFTEN: &[&str] = &[
-            "L", "L", "L", "L", "D", "D", "D", "D", "U", "U", "U", "I", "I", "I", "A", "A", "G", "G",
-            "F", "C", "S", "R", "V", "h",
+            "L", "L", "L", "L", "D", "D", "D", "D", "U", "U", "U", "I", "I", "I", "A", "A", "G",
+            "G", "F", "C", "S", "R", "V", "h",
         ];
         let name = self.random.pick(OFTEN);
         *COMMANDS
@@ -248,7 +271,9 @@ impl Generator {
                 groups.push(vec![spelled]);
             }
             3 => {
-                let words = ["--none", "-x", "--", "-", "word", "", "--src-", "-k5", "---L"];
+                let words = [
+                    "--none", "-x", "--", "-", "word", "", "--src-", "-k5", "---L",
+                ];
                 groups.push(vec![self.random.pick(&words).to_owned()]);
             }
             4 => drop(groups[at].pop()),
@@ -266,7 +291,9 @@ impl Generator {
                 groups.push(self.spell(&word, &said));
             }
             _ => {
-                let flag = self.random.pick(&["-Lz", "-zL", "-Ln", "-Dn", "-nD", "-Lo", "-Sz"]);
+                let flag = self
+                    .random
+                    .pick(&["-Lz", "-zL", "-Ln", "-Dn", "-nD", "-Lo", "-Sz"]);
                 groups[0] = vec![flag.to_owned()];
             }
         }

@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Output,
     Mark,
     Number,
+    Bytes,
     Zone,
     Family,
     Label,
@@ -53,12 +54,7 @@ impl Word {
     }
 }
 
-const fn word(
-    name: char,
-    long: &'static [&'static str],
-    takes: Takes,
-    kind: Kind,
-) -> Word {
+const fn word(name: char, long: &'static [&'static str], takes: Takes, kind: Kind) -> Word {
     Word {
         name,
         long,
@@ -108,7 +104,7 @@ pub(crate) const OPTIONS: &[Word] = &[
     word('g', &["dst-nat"], Optional, Kind::Nat),
     word('j', &["any-nat"], Optional, Kind::Nat),
     word('o', &["output"], Value, Kind::Output),
-    word('b', &["buffer-size"], Value, Kind::Number),
+    word('b', &["buffer-size"], Value, Kind::Bytes),
     word('w', &["zone"], Value, Kind::Zone),
     word('l', &["label"], Value, Kind::Label),
     word('<', &["label-add"], Value, Kind::Label),
@@ -283,13 +279,33 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "save,id",
         ],
         Kind::Mark => &[
-            "1", "0", "2", "7", "0xff", "0x1/0x1", "0/1", "1/0xff", "0/0", "4294967295", "010",
+            "1",
+            "0",
+            "2",
+            "7",
+            "0xff",
+            "0x1/0x1",
+            "0/1",
+            "1/0xff",
+            "0/0",
+            "4294967295",
+            "010",
             "0xff/0xf0",
         ],
         Kind::Number => &["1", "0", "0x10", "4096", "65536"],
+        // So many that nothing is lost.
+        Kind::Bytes => &["1000000", "500000"],
         Kind::Zone => &["5", "5", "0", "6", "7", "65535", "0x5", "99"],
         Kind::Family => &["ipv4", "ipv6", "ipv4", "ipv6", "ipv4x"],
-        Kind::Label => &["one", "zero", "last", "1", "one,zero", "sixtythree", "three"],
+        Kind::Label => &[
+            "one",
+            "zero",
+            "last",
+            "1",
+            "one,zero",
+            "sixtythree",
+            "three",
+        ],
         Kind::Port => &[
             "1001", "1002", "443", "53", "9", "36412", "21", "65535", "0", "80", "7",
         ],
@@ -341,7 +357,7 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
         Kind::Events => &["x", "", "NEW,,DESTROY", "ALL,x"],
         Kind::Output => &["x", "", "xml,", "json5", "id,x"],
         Kind::Mark => &["-1", "x", "4294967296", "", "1/", "/1", "1/x", "1x"],
-        Kind::Number | Kind::Tag => &["-1", "x", "4294967296", "", "1x"],
+        Kind::Number | Kind::Bytes | Kind::Tag => &["-1", "x", "4294967296", "", "1x"],
         Kind::Zone => &["-1", "65536", "x", "", "5x", " 5"],
         Kind::Family => &["ipv5", "4", "", "IPv4", "inet"],
         Kind::Label => &["none", "128", "-1", "", "one,", ",one", "one,none"],
