@@ -48,7 +48,11 @@ impl Program {
 
     /// Runs it with its standard output in a file.
     pub(crate) fn write(&self, args: &[&str], to: &Path) -> Result<()> {
-        let status = self.command(args).stdout(File::create(to)?).status()?;
+        let mut command = self.command(args);
+        let status = command
+            .stdout(File::create(to)?)
+            .stderr(Stdio::null())
+            .status()?;
         if status.success() {
             Ok(())
         } else {

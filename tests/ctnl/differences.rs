@@ -113,9 +113,11 @@ const DIFFERENCES: &[Difference] = &[
         heading: "Numbers are numbers",
         example: &["-L", "-w", "5x"],
         base: Base::All,
-        kind: Kind::Explains(|case, meeting| {
+        kind: Kind::Explains(|_, meeting| {
             let refused = meeting.refused_with("is not a number");
-            only(refused && case.words().any(odd_number), &EVERYTHING)
+            let slash = meeting.refused_with("/\" is not a prefix");
+            let odd = is_odd(&meeting.ours.outcome.stderr);
+            only(refused && odd || slash, &EVERYTHING)
         }),
     },
     Difference {
@@ -193,6 +195,44 @@ const DIFFERENCES: &[Difference] = &[
             let left = |seen: &Seen| seen.table.as_ref().map(|table| table.entries.len());
             let fewer = left(&meeting.theirs) < left(&meeting.ours);
             only(asked && fewer, &EVERYTHING)
+        }),
+    },
+    Difference {
+        heading: "A status chooses",
+        example: &["-D", "-u", "SRC_NAT"],
+        base: Base::All,
+        kind: Kind::Explains(|case, meeting| {
+            let refused = meeting.ours.outcome.stderr.contains("-u says nothing");
+            let deletes = case.has_word("D", "delete");
+            only(refused && deletes && meeting.ours.class() > 0, &EVERYTHING)
+        }),
+    },
+    Difference {
+        heading: "What is deleted is shown as it is listed",
+        example: &["-D", "-o", "labels", "-p", "udp"],
+        base: Base::All,
+        kind: Kind::Explains(|case, meeting| {
+            let more = case
+                .words()
+                .any(|word| word.contains("lab") || word.contains("kt"));
+            let same = meeting.ours.lines.len() == meeting.theirs.lines.len();
+            only(
+                case.has_word("D", "delete") && more && same,
+                &[Aspect::Stdout],
+            )
+        }),
+    },
+    Difference {
+        heading: "Any translation goes with other filters",
+        example: &["-L", "-j", "203.0.113.9", "-p", "udp"],
+        base: Base::All,
+        kind: Kind::Explains(|case, meeting| {
+            let address = case.has_word("j", "any-nat");
+            let more = meeting.ours.lines.len() > meeting.theirs.lines.len();
+            only(
+                address && more && meeting.theirs.lines.is_empty(),
+                &EVERYTHING,
+            )
         }),
     },
     Difference {
@@ -287,39 +327,11 @@ const DIFFERENCES: &[Difference] = &[
 
 const EVERYTHING: [Aspect; 4] = [Aspect::Exit, Aspect::Stdout, Aspect::Count, Aspect::Table];
 
-/// Whether a word is, or has at its end, a number that is not one, or is out of range.
-fn odd_number(word: &str) -> bool {
-    const ODD: [&str; 19] = [
-        "",
-        "-1",
-        "0x10",
-        "x",
-        "65536",
-        "4294967296",
-        "1.5",
-        "12x",
-        "5x",
-        " 5",
-        "80x",
-        "1x",
-        "256",
-        "http",
-        "echo",
-        "1/",
-        "/1",
-        "1/x",
-        "010",
-    ];
-    let attached = word
-        .get(2..)
-        .filter(|_| word.starts_with('-') && !word.starts_with("--"));
-    let behind = word.split_once('=').map(|(_, value)| value);
-    let said = [
-        Some(word),
-        attached.filter(|value| !value.is_empty()),
-        behind,
-    ];
-    said.into_iter().flatten().any(|value| ODD.contains(&value))
+/// Whether what ours refused as no number is not one that all options take.
+fn is_odd(stderr: &str) -> bool {
+    let value = stderr.split('"').nth(1).unwrap_or_default();
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    !digits || value.parse::<u8>().is_err()
 }
 
 fn only(holds: bool, aspects: &[Aspect]) -> Vec<Aspect> {

@@ -329,7 +329,7 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
     let bad: &[&str] = match kind {
         Kind::Nothing => &[""],
         Kind::Table => &["table", "conntracks", "x"],
-        Kind::File => &["MISSING", "BAD", "."],
+        Kind::File => &["MISSING", "BAD"],
         Kind::Address | Kind::Prefix | Kind::Mask => &[
             "10.0.0.256",
             "10.0.0.0/33",
