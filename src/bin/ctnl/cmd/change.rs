@@ -134,7 +134,7 @@ pub(super) fn update(context: &mut Context, request: &Request) -> Done {
         if updating.portion.len() >= PORTION {
             updating.send()?;
         }
-        if updating.context.stop.is_asked() {
+        if updating.context.is_stopped() {
             stopped = true;
             break;
         }

@@ -11,6 +11,7 @@ use crate::args::{Extras, Request};
 use crate::exit::Exit;
 use crate::output::Framed;
 use crate::plan::Selection;
+use crate::stop::Stop;
 
 pub(super) fn delete(context: &mut Context, request: &Request) -> Done {
     let names = Context::labels(request)?;
@@ -24,13 +25,16 @@ pub(super) fn delete(context: &mut Context, request: &Request) -> Done {
     } else {
         Some(&also)
     };
-    let (out, stop) = (&mut context.out, &context.stop);
+    let (out, stop) = (&mut context.out, context.stop.as_ref());
     let mut told = Told::default();
     let mut progress = Progress::new("deleted", None, true);
     let deleted = ct.delete_each(&selection.filter, &options, meant, |entry| {
         told.count += 1;
         progress.at(told.count);
-        told.printed(printer.deleted(out, entry), stop.is_asked())
+        told.printed(
+            printer.deleted(out, entry),
+            stop.is_some_and(Stop::is_asked),
+        )
     });
     progress.end();
     let deleted = deleted?;
@@ -142,12 +146,12 @@ pub(super) fn flush(context: &mut Context, request: &Request) -> Done {
     let ct = Context::open_for(request, &filter)?;
     if careful {
         let mut told = Told::default();
-        let stop = &context.stop;
+        let stop = context.stop.as_ref();
         let mut progress = Progress::new("deleted", None, false);
         let deleted = ct.delete_each(&filter, &options(extras), None, |_| {
             told.count += 1;
             progress.at(told.count);
-            told.printed(Ok(()), stop.is_asked())
+            told.printed(Ok(()), stop.is_some_and(Stop::is_asked))
         });
         progress.end();
         let deleted = deleted?;

@@ -56,7 +56,7 @@ pub(super) fn follow(context: &mut Context, request: &Request) -> Done {
     let mut programs = Programs::new(request.extras.netns.is_some());
     let expectations = request.action == Action::ExpectEvent;
     let mut count = 0;
-    while !context.stop.is_asked() {
+    while !context.is_stopped() {
         let Some(event) = events.try_next()? else {
             context.out.flush()?;
             wait(context, &events)?;
@@ -95,10 +95,9 @@ pub(super) fn follow(context: &mut Context, request: &Request) -> Done {
 
 /// Until there is an event, or the end was asked for.
 fn wait(context: &Context, events: &ctnetlink::Events) -> Result<(), Failure> {
-    let mut descriptors = [
-        PollFd::new(events.as_fd(), PollFlags::POLLIN),
-        PollFd::new(context.stop.as_fd(), PollFlags::POLLIN),
-    ];
+    let of = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
+    let stop = context.stop.as_ref().map(|stop| of(stop.as_fd()));
+    let mut descriptors: Vec<PollFd<'_>> = stop.into_iter().chain([of(events.as_fd())]).collect();
     match poll(&mut descriptors, PollTimeout::NONE) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(std::io::Error::from(errno).into()),

@@ -26,7 +26,7 @@ fn each(
         if request.family.is_none_or(|wanted| wanted == family) {
             take(&expectation)?;
         }
-        if context.stop.is_asked() {
+        if context.is_stopped() {
             break;
         }
     }

@@ -9,6 +9,7 @@ use crate::args::{Action, Opt, Request};
 use crate::exit::Exit;
 use crate::output::{Framed, Printer};
 use crate::plan::{self, Selection};
+use crate::stop::Stop;
 
 const SHOWN: &str = "flow entries have been shown";
 
@@ -65,7 +66,7 @@ fn walk(
     printer: &mut Printer,
 ) -> Result<Shown, Failure> {
     let ct = Context::open_for(request, &selection.filter)?;
-    let (out, stop) = (&mut context.out, &context.stop);
+    let (out, stop) = (&mut context.out, context.stop.as_ref());
     let all = selection.is_filter();
     let mut count = 0;
     let visited = ct.visit(&selection.filter, |entry| {
@@ -79,7 +80,7 @@ fn walk(
             }
             count += 1;
         }
-        if stop.is_asked() {
+        if stop.is_some_and(Stop::is_asked) {
             return ControlFlow::Break(None);
         }
         ControlFlow::Continue(())
@@ -118,7 +119,7 @@ fn print(
             printer.entry(&mut context.out, &entry)?;
             shown.count += 1;
         }
-        if context.stop.is_asked() {
+        if context.is_stopped() {
             shown.stopped = true;
             break;
         }

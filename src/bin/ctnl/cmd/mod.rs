@@ -56,7 +56,7 @@ type Done = Result<Exit, Failure>;
 pub(crate) struct Context {
     pub(crate) name: Name,
     out: Out,
-    stop: Stop,
+    stop: Option<Stop>,
 }
 
 /// A table with fewer entries is listed sooner than the kernel's filters are tried.
@@ -64,13 +64,26 @@ const WORTH_A_TRIAL: u32 = 20_000;
 
 impl Context {
     /// # Errors
-    /// Without a standard output, or when signals cannot be caught.
+    /// Without a standard output.
     pub(crate) fn new(name: Name) -> io::Result<Self> {
         Ok(Self {
             name,
             out: Out::new()?,
-            stop: Stop::new()?,
+            stop: None,
         })
+    }
+
+    /// From now on an end that is asked for is an end in order. Commands that ask the kernel once do
+    /// without.
+    fn ends_in_order(&mut self) -> Result<(), Failure> {
+        if self.stop.is_none() {
+            self.stop = Some(Stop::new()?);
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(Stop::is_asked)
     }
 
     /// The table that is meant. No trial of the kernel's filters is made with it.
@@ -151,6 +164,20 @@ fn open(request: &Request, support: Option<KernelSupport>) -> Result<Conntrack, 
 /// When it is not done, or not to its end.
 pub(crate) fn run(context: &mut Context, mut request: Request) -> Done {
     warn(context, &mut request);
+    if matches!(
+        request.action,
+        Action::List
+            | Action::ListDying
+            | Action::Update
+            | Action::Delete
+            | Action::Flush
+            | Action::Event
+            | Action::ExpectEvent
+            | Action::ExpectList
+            | Action::ExpectCount
+    ) {
+        context.ends_in_order()?;
+    }
     match request.action {
         Action::List | Action::ListDying | Action::ListUnconfirmed => list::list(context, &request),
         Action::Get => list::get(context, &request),

@@ -44,6 +44,7 @@ pub(crate) fn restore(context: &mut Context, file: &OsStr, netns: Option<Netns>)
             Refusal::usage(format!("{file} cannot be read: {error}"))
         })?)
     };
+    context.ends_in_order()?;
     let jobs = read(context, BufReader::with_capacity(1 << 16, reader))?;
     carry_out(context, jobs, netns)
 }
@@ -134,7 +135,7 @@ fn carry_out(context: &mut Context, jobs: Vec<Job>, netns: Option<Netns>) -> Don
                 }
             }
         }
-        if context.stop.is_asked() {
+        if context.is_stopped() {
             break;
         }
     }
@@ -155,7 +156,7 @@ fn carry_out(context: &mut Context, jobs: Vec<Job>, netns: Option<Netns>) -> Don
             .name
             .says(format_args!("{} lines failed", restoring.failed));
     }
-    Ok(if restoring.failed > 0 || context.stop.is_asked() {
+    Ok(if restoring.failed > 0 || context.is_stopped() {
         Exit::Partial
     } else {
         others
@@ -176,7 +177,7 @@ impl Restoring {
             return Ok(());
         }
         for portion in making.chunks(PORTION) {
-            if context.stop.is_asked() {
+            if context.is_stopped() {
                 break;
             }
             let batch = ct.create_many(portion.iter().map(|make| &make.new));
