@@ -236,6 +236,54 @@ const DIFFERENCES: &[Difference] = &[
         }),
     },
     Difference {
+        heading: "Keys of GRE choose",
+        example: &["-L", "-p", "gre", "--srckey", "1"],
+        base: Base::All,
+        kind: Kind::Explains(|case, meeting| {
+            let key = case.words().any(|word| {
+                word.starts_with("--") && (word.contains("key") || word.contains("-k"))
+            });
+            let lines = |seen: &Seen| counted(&seen.counts);
+            let fewer = lines(&meeting.ours) < lines(&meeting.theirs);
+            only(key && fewer, &EVERYTHING)
+        }),
+    },
+    Difference {
+        heading: "Status bits of the kernel's own are passed over",
+        example: &[
+            "-U",
+            "-p",
+            "icmp",
+            "-d",
+            "10.0.0.2",
+            "-u",
+            "EXPECTED,ASSURED",
+        ],
+        base: Base::Plain,
+        kind: Kind::Explains(|_, meeting| {
+            let said = meeting
+                .ours
+                .outcome
+                .stderr
+                .contains("the kernel alone sets it");
+            let busy = meeting
+                .theirs
+                .outcome
+                .stderr
+                .contains("Device or resource busy");
+            only(said && busy, &EVERYTHING)
+        }),
+    },
+    Difference {
+        heading: "A mask goes with an address",
+        example: &["-L", "dying", "--mask-src", "255.255.255.0"],
+        base: Base::All,
+        kind: Kind::Explains(|_, meeting| {
+            let of = |name: &str| meeting.refused_with(&format!("--mask-{name} needs --{name}"));
+            only(of("src") || of("dst"), &EVERYTHING)
+        }),
+    },
+    Difference {
         heading: "A security mark chooses",
         example: &["-L", "-c", "7"],
         base: Base::All,
