@@ -191,9 +191,10 @@ impl Pair {
     /// Runs it on both, compares, and puts the table back.
     pub(crate) fn meet(&mut self, case: &Case, by_own_name: bool) -> Meeting {
         self.programs.write("FILE", &case.input);
-        let ours = match by_own_name {
-            true => self.programs.ctnl(),
-            false => self.programs.ours(),
+        let ours = if by_own_name {
+            self.programs.ctnl()
+        } else {
+            self.programs.ours()
         };
         let programs = [self.programs.theirs(), ours];
         let listens = case.may_listen();
@@ -219,9 +220,10 @@ impl Pair {
         }
         let [their_table, our_table] = tables.map_or([None, None], |tables| tables.map(Some));
         let see = |stdout: String, outcome: Outcome, table| Seen {
-            lines: match case.may_update() {
-                true => shown::lines(&shown::without_uses(&stdout)),
-                false => shown::lines(&stdout),
+            lines: if case.may_update() {
+                shown::lines(&shown::without_uses(&stdout))
+            } else {
+                shown::lines(&stdout)
             },
             counts: shown::counts(&outcome.stderr),
             outcome,

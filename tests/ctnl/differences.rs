@@ -464,8 +464,7 @@ fn every_difference_occurs() {
 /// docs/ctnl.md has the same list.
 #[test]
 fn every_difference_is_documented() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ctnl.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = include_str!("../../docs/ctnl.md");
     let (_, section) = text
         .split_once("\n## Differences from conntrack(8)\n")
         .unwrap();

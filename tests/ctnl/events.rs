@@ -31,21 +31,21 @@ const LINES: &[(&str, &str)] = &[
 #[test]
 fn events_are_shown_as_by_conntrack() {
     let mut pair = Pair::new(Base::All);
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (line, counts) in LINES {
         let args: Vec<_> = line.split(' ').collect();
         let case = Case::new(&args);
         let mut meeting = pair.meet(&case, false);
         meeting.differs = differences::not_meant(&case, &meeting);
         if !meeting.differs.is_empty() {
-            wrong += &format!("{}\n{}", case.shell(), meeting.describe());
+            wrong.push(format!("{}\n{}", case.shell(), meeting.describe()));
         }
         let told = meeting.theirs.counts.concat();
         if !counts.is_empty() && told != *counts {
-            wrong += &format!("{line}: {told}\n");
+            wrong.push(format!("{line}: {told}\n"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.concat());
     pair.assert_restored();
 }
 

@@ -12,7 +12,7 @@ use crate::differences;
 use crate::grammar::{Case, Generator};
 
 /// Command lines a run, of which a tenth listens to events.
-const COUNT: u64 = 2500;
+const COUNT: u64 = 2000;
 /// So many mismatches are shrunk and shown.
 const SHOWN: usize = 25;
 

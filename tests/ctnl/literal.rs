@@ -225,7 +225,7 @@ const LITERALS: &[Literal] = &[
 fn programs_find_what_they_know() {
     let mut pair = Pair::new(Base::All);
     let all = pair.entries();
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (who, line, exit, counts, gone) in LITERALS {
         let args: Vec<_> = line.split(' ').collect();
         let case = Case::new(&args);
@@ -235,15 +235,15 @@ fn programs_find_what_they_know() {
             let left = seen.table.as_ref().map_or(all, |table| table.entries.len());
             let told = (seen.class(), seen.counts.concat(), all - left);
             if told != (*exit, (*counts).to_owned(), gone) {
-                wrong += &format!("{who}: {name} {line}: {told:?}\n");
+                wrong.push(format!("{who}: {name} {line}: {told:?}\n"));
             }
         }
         let left = differences::not_meant(&case, &meeting);
         if !left.is_empty() {
-            wrong += &format!("{who}: {}\n{}", case.shell(), meeting.describe());
+            wrong.push(format!("{who}: {}\n{}", case.shell(), meeting.describe()));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
 /// What kube-proxy and Felix look for in all that was printed, when nothing was there.

@@ -10,6 +10,7 @@
 
 mod base;
 mod compare;
+mod counters;
 mod differences;
 mod events;
 mod generated;

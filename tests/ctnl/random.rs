@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed (SplitMix64), the same everywhere.
+//! Numbers that follow from a seed (`SplitMix64`), the same everywhere.
 
 pub(crate) struct Random(u64);
 

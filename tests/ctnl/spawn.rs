@@ -83,7 +83,7 @@ pub(crate) fn collect(mut child: Child) -> Outcome {
         let _ = poll(&mut waits, if late { PollTimeout::NONE } else { wait });
         let ready: Vec<bool> = waits.iter().map(|wait| wait.any() == Some(true)).collect();
         let mut ready = ready.into_iter();
-        let mut piece = [0; 65536];
+        let mut piece = vec![0; 65536];
         for (at, stream) in [&mut out as &mut dyn Read, &mut err]
             .into_iter()
             .enumerate()

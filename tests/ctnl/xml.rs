@@ -1,5 +1,7 @@
 //! XML, read by a real parser and compared element by element.
 
+use std::fmt::Write;
+
 use roxmltree::{Document, Node};
 
 use crate::base::Base;
@@ -11,11 +13,11 @@ fn told(node: Node<'_, '_>, depth: usize) -> String {
     let name = node.tag_name().name();
     let mut text = format!("{:depth$}{name}", "");
     for attribute in node.attributes() {
-        text += &format!(" {}={}", attribute.name(), attribute.value());
+        write!(text, " {}={}", attribute.name(), attribute.value()).unwrap();
     }
     let moves = ["timeout", "deltatime", "id", "use", "start", "stop"].contains(&name);
     if let Some(content) = node.text().filter(|_| !moves) {
-        text += &format!(" {:?}", content.trim());
+        write!(text, " {:?}", content.trim()).unwrap();
     }
     text.push('\n');
     let children = node.children().filter(Node::is_element);

@@ -185,11 +185,12 @@ pub(crate) fn legal(command: char, expect: bool) -> (&'static str, &'static str)
     }
 }
 
-/// A value that is right most of the time, and at home in the table that the lines meet.
-pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
-    let good: &[&str] = match kind {
-        Kind::Nothing => &[""],
-        Kind::Table => &[
+/// Values that are right, and at home in the table that the lines meet; and values that are not.
+const VALUES: &[(Kind, &[&str], &[&str])] = &[
+    (Kind::Nothing, &[""], &[""]),
+    (
+        Kind::Table,
+        &[
             "conntrack",
             "conntrack",
             "expect",
@@ -200,8 +201,16 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "c",
             "d",
         ],
-        Kind::File => &["FILE", "FILE", "-", "-", "EMPTY"],
-        Kind::Address => &[
+        &["table", "conntracks", "x"],
+    ),
+    (
+        Kind::File,
+        &["FILE", "FILE", "-", "-", "EMPTY"],
+        &["MISSING", "BAD"],
+    ),
+    (
+        Kind::Address,
+        &[
             "10.0.0.1",
             "10.0.0.2",
             "10.1.0.7",
@@ -209,7 +218,22 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "2001:db8::1",
             "2001:db8::2",
         ],
-        Kind::Prefix => &[
+        &[
+            "10.0.0.256",
+            "10.0.0.0/33",
+            "10.0.0",
+            "2001:db8::/129",
+            "localhost",
+            "",
+            "10.0.0.1/",
+            "10.0.0.1/-1",
+            "0xa000001",
+            "10.0.0.1/24x",
+        ],
+    ),
+    (
+        Kind::Prefix,
+        &[
             "10.0.0.1",
             "10.0.0.1",
             "10.0.0.2",
@@ -225,14 +249,44 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "2001:db8::/128",
             "::/0",
         ],
-        Kind::Mask => &[
+        &[
+            "10.0.0.256",
+            "10.0.0.0/33",
+            "10.0.0",
+            "2001:db8::/129",
+            "localhost",
+            "",
+            "10.0.0.1/",
+            "10.0.0.1/-1",
+            "0xa000001",
+            "10.0.0.1/24x",
+        ],
+    ),
+    (
+        Kind::Mask,
+        &[
             "255.255.255.255",
             "255.255.255.0",
             "255.0.0.0",
             "ffff:ffff::",
             "0.0.0.0",
         ],
-        Kind::Nat => &[
+        &[
+            "10.0.0.256",
+            "10.0.0.0/33",
+            "10.0.0",
+            "2001:db8::/129",
+            "localhost",
+            "",
+            "10.0.0.1/",
+            "10.0.0.1/-1",
+            "0xa000001",
+            "10.0.0.1/24x",
+        ],
+    ),
+    (
+        Kind::Nat,
+        &[
             "203.0.113.9",
             "203.0.113.9:7000",
             "10.1.0.7",
@@ -241,12 +295,32 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "[2001:db8::99]:80",
             "203.0.113.77",
         ],
-        Kind::Protocol => &[
+        &[
+            "203.0.113.9:",
+            "203.0.113.9:65536",
+            "[2001:db8::99",
+            "[]:80",
+            "203.0.113.9:x",
+            "x",
+            ":80",
+        ],
+    ),
+    (
+        Kind::Protocol,
+        &[
             "tcp", "tcp", "tcp", "udp", "udp", "udp", "icmp", "icmpv6", "sctp", "dccp", "gre",
             "udplite", "6", "17", "50", "esp", "200", "TCP", "132", "0x11",
         ],
-        Kind::Seconds => &["60", "600", "7000", "0", "100000"],
-        Kind::Status => &[
+        &["none", "256", "-1", "", "tcpx", "6x"],
+    ),
+    (
+        Kind::Seconds,
+        &["60", "600", "7000", "0", "100000"],
+        &["-1", "x", "", "4294967296", "1.5", "12x"],
+    ),
+    (
+        Kind::Status,
+        &[
             "ASSURED",
             "SEEN_REPLY",
             "ASSURED,SEEN_REPLY",
@@ -260,8 +334,16 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "OFFLOAD",
             "SRC_NAT",
         ],
-        Kind::Events => &["ALL", "NEW", "UPDATES", "DESTROY", "NEW,DESTROY", "new"],
-        Kind::Output => &[
+        &["x", "", "ASSURED,", ",ASSURED", "ASSURED,x", "ASSURED SEEN"],
+    ),
+    (
+        Kind::Events,
+        &["ALL", "NEW", "UPDATES", "DESTROY", "NEW,DESTROY", "new"],
+        &["x", "", "NEW,,DESTROY", "ALL,x"],
+    ),
+    (
+        Kind::Output,
+        &[
             "extended",
             "xml",
             "save",
@@ -278,7 +360,11 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "xml,extended",
             "save,id",
         ],
-        Kind::Mark => &[
+        &["x", "", "xml,", "json5", "id,x"],
+    ),
+    (
+        Kind::Mark,
+        &[
             "1",
             "0",
             "2",
@@ -292,12 +378,32 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "010",
             "0xff/0xf0",
         ],
-        Kind::Number => &["1", "0", "0x10", "4096", "65536"],
-        // So many that nothing is lost.
-        Kind::Bytes => &["1000000", "500000"],
-        Kind::Zone => &["5", "5", "0", "6", "7", "65535", "0x5", "99"],
-        Kind::Family => &["ipv4", "ipv6", "ipv4", "ipv6", "ipv4x"],
-        Kind::Label => &[
+        &["-1", "x", "4294967296", "", "1/", "/1", "1/x", "1x"],
+    ),
+    (
+        Kind::Number,
+        &["1", "0", "0x10", "4096", "65536"],
+        &["-1", "x", "4294967296", "", "1x"],
+    ),
+    // So many that nothing is lost.
+    (
+        Kind::Bytes,
+        &["1000000", "500000"],
+        &["-1", "x", "4294967296", "", "1x"],
+    ),
+    (
+        Kind::Zone,
+        &["5", "5", "0", "6", "7", "65535", "0x5", "99"],
+        &["-1", "65536", "x", "", "5x", " 5"],
+    ),
+    (
+        Kind::Family,
+        &["ipv4", "ipv6", "ipv4", "ipv6", "ipv4x"],
+        &["ipv5", "4", "", "IPv4", "inet"],
+    ),
+    (
+        Kind::Label,
+        &[
             "one",
             "zero",
             "last",
@@ -306,10 +412,18 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "sixtythree",
             "three",
         ],
-        Kind::Port => &[
+        &["none", "128", "-1", "", "one,", ",one", "one,none"],
+    ),
+    (
+        Kind::Port,
+        &[
             "1001", "1002", "443", "53", "9", "36412", "21", "65535", "0", "80", "7",
         ],
-        Kind::State => &[
+        &["65536", "-1", "x", "", "80x", "http"],
+    ),
+    (
+        Kind::State,
+        &[
             "ESTABLISHED",
             "SYN_SENT",
             "TIME_WAIT",
@@ -321,51 +435,34 @@ pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
             "OPEN",
             "CLOSED",
         ],
-        Kind::Tag => &["16", "32", "0x10", "4294967295", "0"],
-        Kind::Role => &["client", "server", "CLIENT"],
-        Kind::Byte => &["8", "0", "13", "128", "129", "14"],
-        Kind::Key => &["1", "2", "0x3", "4", "65535"],
-    };
-    let bad: &[&str] = match kind {
-        Kind::Nothing => &[""],
-        Kind::Table => &["table", "conntracks", "x"],
-        Kind::File => &["MISSING", "BAD"],
-        Kind::Address | Kind::Prefix | Kind::Mask => &[
-            "10.0.0.256",
-            "10.0.0.0/33",
-            "10.0.0",
-            "2001:db8::/129",
-            "localhost",
-            "",
-            "10.0.0.1/",
-            "10.0.0.1/-1",
-            "0xa000001",
-            "10.0.0.1/24x",
-        ],
-        Kind::Nat => &[
-            "203.0.113.9:",
-            "203.0.113.9:65536",
-            "[2001:db8::99",
-            "[]:80",
-            "203.0.113.9:x",
-            "x",
-            ":80",
-        ],
-        Kind::Protocol => &["none", "256", "-1", "", "tcpx", "6x"],
-        Kind::Seconds => &["-1", "x", "", "4294967296", "1.5", "12x"],
-        Kind::Status => &["x", "", "ASSURED,", ",ASSURED", "ASSURED,x", "ASSURED SEEN"],
-        Kind::Events => &["x", "", "NEW,,DESTROY", "ALL,x"],
-        Kind::Output => &["x", "", "xml,", "json5", "id,x"],
-        Kind::Mark => &["-1", "x", "4294967296", "", "1/", "/1", "1/x", "1x"],
-        Kind::Number | Kind::Bytes | Kind::Tag => &["-1", "x", "4294967296", "", "1x"],
-        Kind::Zone => &["-1", "65536", "x", "", "5x", " 5"],
-        Kind::Family => &["ipv5", "4", "", "IPv4", "inet"],
-        Kind::Label => &["none", "128", "-1", "", "one,", ",one", "one,none"],
-        Kind::Port | Kind::Key => &["65536", "-1", "x", "", "80x", "http"],
-        Kind::State => &["OPENED", "", "7", "X"],
-        Kind::Role => &["x", "", "clients"],
-        Kind::Byte => &["256", "-1", "x", "", "echo"],
-    };
+        &["OPENED", "", "7", "X"],
+    ),
+    (
+        Kind::Tag,
+        &["16", "32", "0x10", "4294967295", "0"],
+        &["-1", "x", "4294967296", "", "1x"],
+    ),
+    (
+        Kind::Role,
+        &["client", "server", "CLIENT"],
+        &["x", "", "clients"],
+    ),
+    (
+        Kind::Byte,
+        &["8", "0", "13", "128", "129", "14"],
+        &["256", "-1", "x", "", "echo"],
+    ),
+    (
+        Kind::Key,
+        &["1", "2", "0x3", "4", "65535"],
+        &["65536", "-1", "x", "", "80x", "http"],
+    ),
+];
+
+/// A value, right most of the time.
+pub(crate) fn value(kind: Kind, random: &mut Random) -> String {
+    let of_kind = VALUES.iter().find(|(of, ..)| *of == kind);
+    let (_, good, bad) = of_kind.unwrap();
     let wrong = random.chance(4);
     random.pick(if wrong { bad } else { good }).to_owned()
 }
