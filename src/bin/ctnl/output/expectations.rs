@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use ctnetlink::{Event, Expectation, Layer4, Tuple};
+use ctnetlink::{Event, ExpectFlags, Expectation, Family, Layer4, Tuple};
 
 /// What conntrack(8) prints before the line of an event.
 pub(super) fn happening(event: &Event) -> &'static str {
@@ -40,62 +40,113 @@ impl fmt::Display for Xml<'_> {
             Some(Event::ExpectDestroy(_)) => "<flow type=\"destroy\">",
             _ => "<flow>",
         })?;
-        let expectation = self.0;
-        direction(f, "expected", expectation.tuple(), None)?;
-        let mask = expectation.mask();
+        let (tuple, master) = (self.0.tuple(), self.0.master());
+        let mask = Mask::of(self.0);
+        let family = tuple.family();
+        let number = if family == Family::Ipv4 { 2 } else { 10 };
+        write!(f, "<layer3 protonum=\"{number}\" protoname=\"{family}\">")?;
+        addresses(f, "expected", tuple.src(), tuple.dst())?;
         if let Some(src) = mask.src {
-            direction(f, "mask", expectation.tuple(), Some((src, mask.src_port)))?;
+            addresses(f, "mask", src, mask.dst)?;
         }
-        direction(f, "master", expectation.master(), None)?;
-        if let Some(timeout) = expectation.timeout() {
-            write!(
-                f,
-                "<meta direction=\"independent\"><timeout>{}</timeout></meta>",
-                timeout.as_secs()
-            )?;
+        addresses(f, "master", master.src(), master.dst())?;
+        let protocol = tuple.protocol();
+        write!(
+            f,
+            "</layer3><layer4 protonum=\"{}\" protoname=\"{}\">",
+            protocol.number(),
+            protocol.name().unwrap_or("unknown")
+        )?;
+        ports(f, "expected", numbers(tuple))?;
+        if numbers(tuple).is_some() {
+            ports(f, "mask", mask.port.map(|port| (port, u16::MAX)))?;
         }
-        f.write_str("</flow>")
+        ports(f, "master", numbers(master))?;
+        f.write_str("</layer4><meta>")?;
+        if let Some(helper) = self.0.helper() {
+            write!(f, "<helper-name>{}</helper-name>", Text(helper.as_str()))?;
+        }
+        if let Some(timeout) = self.0.timeout() {
+            write!(f, "<timeout>{}</timeout>", timeout.as_secs())?;
+        }
+        if let Some(class) = self.0.class() {
+            write!(f, "<class>{class}</class>")?;
+        }
+        if let Some(zone) = self.0.zone().filter(|zone| !zone.is_default()) {
+            write!(f, "<zone>{zone}</zone>")?;
+        }
+        let flags = self.0.flags().unwrap_or_default();
+        for (flag, name) in [
+            (ExpectFlags::PERMANENT, "<permanent/>"),
+            (ExpectFlags::INACTIVE, "<inactive/>"),
+            (ExpectFlags::USERSPACE, "<userspace/>"),
+        ] {
+            if flags.contains(flag) {
+                f.write_str(name)?;
+            }
+        }
+        f.write_str("</meta></flow>")
     }
 }
 
-fn direction(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    tuple: &Tuple,
-    mask: Option<(IpAddr, Option<u16>)>,
-) -> fmt::Result {
-    let (family, protocol) = (tuple.family(), tuple.protocol());
-    let number = if family == ctnetlink::Family::Ipv4 {
-        2
-    } else {
-        10
-    };
-    let every: IpAddr = match tuple.dst() {
-        IpAddr::V4(_) => [255; 4].into(),
-        IpAddr::V6(_) => [255; 16].into(),
-    };
-    let (src, dst) = match mask {
-        Some((src, _)) => (src, every),
-        None => (tuple.src(), tuple.dst()),
-    };
-    let name_of = protocol.name().unwrap_or("unknown");
-    write!(
-        f,
-        "<meta direction=\"{name}\"><layer3 protonum=\"{number}\" protoname=\"{family}\">\
-         <src>{src}</src><dst>{dst}</dst></layer3>\
-         <layer4 protonum=\"{}\" protoname=\"{name_of}\">",
-        protocol.number()
-    )?;
-    let ports = match tuple.layer4() {
-        Layer4::Icmp(_) | Layer4::Icmpv6(_) => None,
-        _ => tuple.src_port().zip(tuple.dst_port()),
-    };
-    if let Some((src, dst)) = ports {
-        let (src, dst) = match mask {
-            Some((_, port)) => (port.unwrap_or(u16::MAX), u16::MAX),
-            None => (src, dst),
-        };
-        write!(f, "<sport>{src}</sport><dport>{dst}</dport>")?;
+/// The bits that count. Of the destination all do.
+struct Mask {
+    src: Option<IpAddr>,
+    dst: IpAddr,
+    port: Option<u16>,
+}
+
+impl Mask {
+    fn of(expectation: &Expectation) -> Self {
+        let mask = expectation.mask();
+        Self {
+            src: mask.src,
+            dst: match expectation.tuple().family() {
+                Family::Ipv4 => [255; 4].into(),
+                Family::Ipv6 => [255; 16].into(),
+            },
+            port: mask.src_port,
+        }
     }
-    f.write_str("</layer4></meta>")
+}
+
+fn numbers(tuple: &Tuple) -> Option<(u16, u16)> {
+    match tuple.layer4() {
+        Layer4::Gre(keys) => Some((keys.src, keys.dst)),
+        layer4 => layer4.ports().map(|ports| (ports.src, ports.dst)),
+    }
+}
+
+fn addresses(f: &mut fmt::Formatter<'_>, name: &str, src: IpAddr, dst: IpAddr) -> fmt::Result {
+    write!(f, "<{name}><src>{src}</src><dst>{dst}</dst></{name}>")
+}
+
+fn ports(f: &mut fmt::Formatter<'_>, name: &str, ports: Option<(u16, u16)>) -> fmt::Result {
+    match ports {
+        Some((src, dst)) => {
+            write!(
+                f,
+                "<{name}><sport>{src}</sport><dport>{dst}</dport></{name}>"
+            )
+        }
+        None => Ok(()),
+    }
+}
+
+/// A helper's name, which may be anything, as text of an element.
+struct Text<'a>(&'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                _ if c.is_control() => write!(f, "{}", char::REPLACEMENT_CHARACTER)?,
+                _ => write!(f, "{c}")?,
+            }
+        }
+        Ok(())
+    }
 }
