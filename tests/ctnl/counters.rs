@@ -51,7 +51,8 @@ fn counters_are_zeroed_once_they_were_shown() {
                          ct state new accept; }; }";
             run("nft", &[rules]);
             let only = Filter::new().orig_src_port(5001);
-            inside.ct.delete_matching(&only).unwrap();
+            let gone = inside.ct.delete_matching(&only).unwrap();
+            assert!(gone.is_clean());
             exchange();
             let before = of_exchange(&inside.ct);
             let outcome = Inside::outcome(&programs[which], &words(line), "");

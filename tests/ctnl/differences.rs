@@ -284,6 +284,24 @@ const DIFFERENCES: &[Difference] = &[
         }),
     },
     Difference {
+        heading: "A status leaves the mark alone",
+        example: &["-U", "-s", "10.0.0.1", "-m", "8", "-u", "ASSURED"],
+        base: Base::Plain,
+        kind: Kind::Explains(|case, _| {
+            let words: Vec<_> = case.words().collect();
+            let place = |letter: &str, name: &str| {
+                let is = |word: &&str| {
+                    let word = Case::new(&[*word]);
+                    word.has_word(letter, name)
+                };
+                words.iter().position(is)
+            };
+            let (mark, status) = (place("m", "mark"), place("u", "status"));
+            let behind = mark.zip(status).is_some_and(|(mark, status)| mark < status);
+            only(behind, &EVERYTHING)
+        }),
+    },
+    Difference {
         heading: "A security mark chooses",
         example: &["-L", "-c", "7"],
         base: Base::All,
