@@ -7,6 +7,7 @@ use crate::name::Name;
 use crate::out::Out;
 
 const USAGE: &str = include_str!("help.txt");
+const ADDED: &str = include_str!("added.txt");
 
 pub(crate) fn version(name: Name, out: &mut Out) -> Result<Exit, Failure> {
     let own = env!("CARGO_PKG_VERSION");
@@ -22,7 +23,13 @@ pub(crate) fn version(name: Name, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn help(name: Name, request: &Request, out: &mut Out) -> Result<Exit, Failure> {
-    out.text(USAGE)?;
+    match name {
+        Name::Conntrack => out.text(USAGE.replace("  NAME ", "  conntrack "))?,
+        Name::Ctnl => {
+            out.text(USAGE.replace("  NAME ", "  ctnl "))?;
+            out.text(ADDED)?;
+        }
+    }
     let fields = request
         .protocol
         .map(crate::args::names_of_fields)

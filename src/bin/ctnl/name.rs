@@ -47,15 +47,13 @@ impl Name {
 
     pub(crate) fn refuses(self, refusal: &Refusal) -> u8 {
         self.says(refusal);
-        let _ = match self {
-            Self::Conntrack => {
-                writeln!(
-                    std::io::stderr().lock(),
-                    "`conntrack -h` tells the options."
-                )
-            }
-            Self::Ctnl => writeln!(std::io::stderr().lock(), "`ctnl --help` tells the options."),
-        };
+        if refusal.of_conntrack() == Exit::Usage as u8 {
+            let help = match self {
+                Self::Conntrack => "conntrack -h",
+                Self::Ctnl => "ctnl --help",
+            };
+            let _ = writeln!(std::io::stderr().lock(), "`{help}` tells the options.");
+        }
         match self {
             Self::Conntrack => refusal.of_conntrack(),
             Self::Ctnl => Exit::Usage as u8,

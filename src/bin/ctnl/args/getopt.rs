@@ -188,8 +188,8 @@ mod tests {
         scan(line, &Known::default()).unwrap()
     }
 
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn with(opt: Opt, argument: &str) -> (Opt, Option<String>) {
+        (opt, Some(argument.to_owned()))
     }
 
     #[test]
@@ -201,22 +201,22 @@ mod tests {
             "--src=1.1.1.1",
             "--orig-src=1.1.1.1",
         ] {
-            assert_eq!(found(line), [(Opt::OrigSrc, some("1.1.1.1"))], "{line}");
+            assert_eq!(found(line), [with(Opt::OrigSrc, "1.1.1.1")], "{line}");
         }
         // Whatever it looks like.
-        assert_eq!(found("-s -d"), [(Opt::OrigSrc, some("-d"))]);
+        assert_eq!(found("-s -d"), [with(Opt::OrigSrc, "-d")]);
         assert!(scan("-s", &Known::default()).is_err());
         assert!(scan("--src", &Known::default()).is_err());
         // What may be left out is attached.
         assert_eq!(found("-n 1.1.1.1"), [(Opt::SrcNat, None)]);
-        assert_eq!(found("-n1.1.1.1"), [(Opt::SrcNat, some("1.1.1.1"))]);
-        assert_eq!(found("--src-nat=1.1.1.1"), [(Opt::SrcNat, some("1.1.1.1"))]);
+        assert_eq!(found("-n1.1.1.1"), [with(Opt::SrcNat, "1.1.1.1")]);
+        assert_eq!(found("--src-nat=1.1.1.1"), [with(Opt::SrcNat, "1.1.1.1")]);
         assert!(scan("--zero=1", &Known::default()).is_err());
     }
 
     #[test]
     fn short_ones_come_in_bundles() {
-        assert_eq!(found("-zw5"), [(Opt::Zero, None), (Opt::Zone, some("5"))]);
+        assert_eq!(found("-zw5"), [(Opt::Zero, None), with(Opt::Zone, "5")]);
         assert_eq!(found("-zzz").len(), 3);
         assert!(scan("-zQ", &Known::default()).is_err());
     }
@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn long_ones_may_be_cut_short_where_that_is_clear() {
-        assert_eq!(found("--reply-s 1"), [(Opt::ReplySrc, some("1"))]);
-        assert_eq!(found("--proto tcp"), [(Opt::Protocol, some("tcp"))]);
+        assert_eq!(found("--reply-s 1"), [with(Opt::ReplySrc, "1")]);
+        assert_eq!(found("--proto tcp"), [with(Opt::Protocol, "tcp")]);
         assert_eq!(found("--out id")[0].0, Opt::Output);
         for unclear in ["--re 1", "--s 1", "--d", "--label-"] {
             assert!(scan(unclear, &Known::default()).is_err(), "{unclear}");

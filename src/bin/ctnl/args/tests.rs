@@ -143,7 +143,7 @@ fn what_a_new_entry_needs() {
         format!("-I {ENDS} -p sctp --sport 1 --dport 2 -t 5 --state NONE"),
         format!("-I {ENDS} -p dccp --sport 1 --dport 2 -t 5 --state OPEN"),
         format!("-I {ENDS} -p gre -t 5 --srckey 1"),
-        format!("-I -s 10.0.0.0/8 -d 10.0.0.2 -p 50 -t 5"),
+        "-I -s 10.0.0.0/8 -d 10.0.0.2 -p 50 -t 5".to_owned(),
         "-G -p tcp".to_owned(),
         format!("-G {ENDS} -p udp"),
         format!("-G {ENDS} -p icmp"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ctnetlink::{Conntrack, Entry, Key, LabelChange, Labels, ProtoInfo, Status, Update};
+use ctnetlink::{Conntrack, Entry, Key, LabelChange, Labels, ProtoInfo, SctpInfo, Status, Update};
 
 use super::{Context, Done, Failure};
 use crate::args::{LabelsOff, Request};
@@ -54,6 +54,12 @@ impl Change {
                 differs |= info.state.is_some() && info.state != old.state;
             }
             (Some(ProtoInfo::Sctp(info)), Some(ProtoInfo::Sctp(old))) => {
+                // The kernel takes a state only with both tags.
+                let info = SctpInfo {
+                    orig_vtag: info.orig_vtag.or(old.orig_vtag),
+                    reply_vtag: info.reply_vtag.or(old.reply_vtag),
+                    ..info
+                };
                 update = update.sctp_info(info);
                 differs |= info != *old;
             }

@@ -17,6 +17,17 @@ pub(super) fn delete(context: &mut Context, request: &Request) -> Done {
     let names = Context::labels(request)?;
     let selection = Selection::new(request, &names)?;
     let mut printer = Context::printer(request, names, Framed::No);
+    let zones = [request.zone, request.orig_zone, request.reply_zone];
+    if let Some(zone) = zones
+        .into_iter()
+        .flatten()
+        .find(|zone| request.extras.protect.contains(zone))
+    {
+        context.name.says(format_args!(
+            "zone {zone} is protected: nothing was deleted"
+        ));
+        return Ok(Exit::Refused);
+    }
     let ct = Context::open_for(request, &selection.filter)?;
     let options = options(&request.extras);
     let also = |entry: &Entry| selection.also(entry);

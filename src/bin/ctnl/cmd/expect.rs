@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ctnetlink::{ExpectKey, ExpectMask, Expectation, Key, NewExpectation};
+use ctnetlink::{ExpectKey, ExpectMask, Expectation, Family, Key, NewExpectation};
 
 use super::{Context, Done, Failure};
 use crate::args::Request;
@@ -22,8 +22,9 @@ fn each(
             Err(error) if error.is_malformed() => continue,
             Err(error) => return Err(error.into()),
         };
-        let family = expectation.tuple().family();
-        if request.family.is_none_or(|wanted| wanted == family) {
+        // As conntrack(8), which lists those of IPv4 unless it is told otherwise.
+        let family = request.family.unwrap_or(Family::Ipv4);
+        if expectation.tuple().family() == family {
             take(&expectation)?;
         }
         if context.is_stopped() {
