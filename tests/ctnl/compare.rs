@@ -216,7 +216,8 @@ impl Pair {
         let changed = theirs.1 || ours.1;
         let tables = changed.then(|| both(&self.twins, |inside, _| inside.table()));
         if let Some(tables) = &tables {
-            self.restore(tables);
+            // Where one of them listens and the other one refuses, expectations are new in one.
+            self.restore(tables, listens);
         }
         let [their_table, our_table] = tables.map_or([None, None], |tables| tables.map(Some));
         let see = |stdout: String, outcome: Outcome, table| Seen {
@@ -256,7 +257,7 @@ impl Pair {
     }
 
     /// What either has changed is made anew in both, so that time-outs stay the same.
-    fn restore(&mut self, tables: &[Table; 2]) {
+    fn restore(&mut self, tables: &[Table; 2], expect: bool) {
         let now = Instant::now();
         let is_as_before = |table: &Table, flow: &Flow, (text, timeout): &(String, Option<u64>)| {
             let age = now.duration_since(self.born[flow]).as_secs();
@@ -269,7 +270,8 @@ impl Pair {
             .filter(|(flow, told)| !tables.iter().all(|table| is_as_before(table, flow, told)))
             .map(|(flow, _)| flow.clone())
             .collect();
-        let expectations = tables
+        let expectations = expect
+            || tables
             .iter()
             .any(|table| table.expectations != self.base.expectations)
             // They go with the entry that expects.
@@ -296,7 +298,7 @@ impl Pair {
     /// Makes both tables what they were.
     pub(crate) fn put_back(&mut self) {
         let tables = both(&self.twins, |inside, _| inside.table());
-        self.restore(&tables);
+        self.restore(&tables, true);
     }
 
     /// That both tables are what they were in the beginning.

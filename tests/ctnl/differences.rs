@@ -302,6 +302,19 @@ const DIFFERENCES: &[Difference] = &[
         }),
     },
     Difference {
+        heading: "Options are those of the last protocol",
+        example: &["-L", "-p", "sctp", "--dport", "36412", "-p", "icmp"],
+        base: Base::All,
+        kind: Kind::Explains(|case, meeting| {
+            let protocols = case.words().filter(|word| {
+                let alone = Case::new(&[*word]);
+                word.starts_with('-') && alone.has_word("p", "protonum")
+            });
+            let refused = meeting.refused_with("does not take --");
+            only(refused && protocols.count() > 1, &EVERYTHING)
+        }),
+    },
+    Difference {
         heading: "A security mark chooses",
         example: &["-L", "-c", "7"],
         base: Base::All,
