@@ -549,7 +549,8 @@ impl Conntrack {
 
     /// As [`Conntrack::delete_matching_with`], of the entries that meet the filter those that `meant`
     /// approves, and says of each that it is gone: `gone` is handed every entry once it was deleted, or,
-    /// in a dry run, every one that would be. It may break off, which leaves what comes after.
+    /// in a dry run, every one that would be. It may break off, which leaves what comes after; what was
+    /// deleted together with that entry is told all the same.
     ///
     /// The table is walked in any case, in constant memory, and entries are deleted some thousands at a
     /// time. Since it is `meant` that says what is to go, a filter without conditions is no error here.

@@ -258,8 +258,9 @@ impl<'a> Deletion<'a> {
     }
 
     fn tell(&mut self, entry: &Entry) {
-        if let Some(gone) = self.gone.as_mut().filter(|_| !self.broken_off) {
-            self.broken_off = gone(entry).is_break();
+        // What went in one portion is told to the end.
+        if let Some(gone) = self.gone.as_mut() {
+            self.broken_off |= gone(entry).is_break();
         }
     }
 

@@ -47,10 +47,8 @@ fn conntrack(name: Name, words: &[OsString]) -> u8 {
             cmd::restore(&mut context, OsStr::new(file), netns)
         }
         _ => {
-            let words: Vec<String> = words
-                .iter()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect();
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
             args::parse(&words, name.has_additions())
                 .map_err(Into::into)
                 .and_then(|request| cmd::run(&mut context, request))

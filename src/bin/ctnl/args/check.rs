@@ -1,5 +1,7 @@
 //! What goes together: which options a command needs and takes, and which a protocol does.
 
+use std::fmt;
+
 use ctnetlink::Protocol;
 
 use super::Refusal;
@@ -25,11 +27,11 @@ impl<T: Copy + PartialEq> Rule<T> {
 
     fn check(
         &self,
-        given: &[T],
+        given: impl Iterator<Item = T> + Clone,
         name: impl Fn(T) -> &'static str,
-        whose: &str,
+        whose: &impl fmt::Display,
     ) -> Result<(), Refusal> {
-        let has = |wanted: T| given.contains(&wanted);
+        let has = |wanted: T| given.clone().any(|one| one == wanted);
         if let Some(missing) = self.needs.iter().find(|needed| !has(**needed)) {
             return Err(Refusal::usage(format!(
                 "{whose} needs --{}",
@@ -38,12 +40,10 @@ impl<T: Copy + PartialEq> Rule<T> {
         }
         let pair = self.either.iter().flatten().flatten();
         let known = self.needs.iter().chain(self.takes).chain(pair);
-        for one in given {
-            if !known.clone().any(|known| known == one) {
-                return Err(Refusal::usage(format!(
-                    "{whose} does not take --{}",
-                    name(*one)
-                )));
+        for one in given.clone() {
+            if !known.clone().any(|known| *known == one) {
+                let name = name(one);
+                return Err(Refusal::usage(format!("{whose} does not take --{name}")));
             }
         }
         if let Some([first, second]) = self.either {
@@ -345,18 +345,18 @@ fn expectation_rule(protocol: Protocol) -> Rule<Field> {
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     let (action, given) = (request.action, &request.given);
     let own = |opt: &Opt| !matches!(opt, Opt::Field(_) | Opt::Added(_));
-    let options: Vec<Opt> = given.iter().filter(own).collect();
     if given.has(Opt::AnyNat) && given.any(&[Opt::SrcNat, Opt::DstNat]) {
         return Err(Refusal::usage(
             "--any-nat goes with neither --src-nat nor --dst-nat",
         ));
     }
-    rule_of(action).check(&options, name_of, "this command")?;
+    let options = given.iter().filter(own);
+    rule_of(action).check(options, name_of, &"this command")?;
     let protocol = request.protocol.filter(|_| action != Action::Help);
     if let Some(protocol) = protocol.filter(|protocol| protocol.name().is_some()) {
-        let fields: Vec<Field> = given.fields().collect();
-        let whose = format!("this command with -p {protocol}");
-        fields_rule(action, protocol).check(&fields, |field| name_of(Opt::Field(field)), &whose)?;
+        let name = |field| name_of(Opt::Field(field));
+        let whose = format_args!("this command with -p {protocol}");
+        fields_rule(action, protocol).check(given.fields(), name, &whose)?;
     }
     if action == Action::List && request.outputs.table && given.has(Opt::Zero) {
         return Err(Refusal::usage(

@@ -10,6 +10,7 @@ mod values;
 mod words;
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use ctnetlink::{Family, Filter, Zone};
 
@@ -66,8 +67,9 @@ impl std::error::Error for Refusal {}
 
 /// Reads the words after the program's name. What conntrack(8) does not have is known where `added`
 /// says so.
-pub(crate) fn parse(words: &[String], added: bool) -> Result<Request, Refusal> {
-    let strict = std::env::var_os("POSIXLY_CORRECT").is_some();
+pub(crate) fn parse(words: &[&str], added: bool) -> Result<Request, Refusal> {
+    static STRICT: OnceLock<bool> = OnceLock::new();
+    let strict = *STRICT.get_or_init(|| std::env::var_os("POSIXLY_CORRECT").is_some());
     let mut reader = Reader {
         scanner: Scanner::new(words, strict),
         known: Known::new(if added { ADDED } else { &[] }),

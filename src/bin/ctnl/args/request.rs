@@ -121,32 +121,53 @@ pub(crate) struct Extras {
 }
 
 /// The options that were given, whatever their values.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Given {
-    options: Vec<Opt>,
+    options: [Opt; ROOM],
+    count: usize,
+}
+
+/// More than there are options.
+const ROOM: usize = 64;
+
+impl Default for Given {
+    fn default() -> Self {
+        Self {
+            options: [Opt::Zero; ROOM],
+            count: 0,
+        }
+    }
 }
 
 impl Given {
     pub(super) fn add(&mut self, opt: Opt) {
-        if !self.has(opt) {
-            self.options.push(opt);
+        if self.has(opt) {
+            return;
+        }
+        if let Some(place) = self.options.get_mut(self.count) {
+            *place = opt;
+            self.count += 1;
         }
     }
 
     pub(crate) fn has(&self, opt: Opt) -> bool {
-        self.options.contains(&opt)
+        self.all().contains(&opt)
     }
 
     pub(crate) fn any(&self, options: &[Opt]) -> bool {
         options.iter().any(|opt| self.has(*opt))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Opt> {
-        self.options.iter().copied()
+    fn all(&self) -> &[Opt] {
+        self.options.get(..self.count).unwrap_or_default()
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = Field> {
-        self.options.iter().filter_map(|opt| match opt {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Opt> + Clone {
+        self.all().iter().copied()
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field> + Clone {
+        self.all().iter().filter_map(|opt| match opt {
             Opt::Field(field) => Some(*field),
             _ => None,
         })

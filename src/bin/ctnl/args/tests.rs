@@ -5,7 +5,7 @@ use ctnetlink::{Protocol, Status};
 use super::*;
 
 fn read(line: &str, added: bool) -> Result<Request, Refusal> {
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let words: Vec<&str> = line.split_whitespace().collect();
     parse(&words, added)
 }
 

@@ -290,13 +290,13 @@ pub(super) fn protocol(text: &str) -> Refused<Protocol> {
     if let Some(protocol) = NAMED.into_iter().find(own) {
         return Ok(protocol);
     }
-    let file = std::fs::read_to_string("/etc/protocols").unwrap_or_default();
-    if let Some(number) = named_in(&file, text) {
+    if let Ok(number) = number("protocol", text) {
         return Ok(Protocol::new(number));
     }
-    number("protocol", text)
+    let file = std::fs::read_to_string("/etc/protocols").unwrap_or_default();
+    named_in(&file, text)
         .map(Protocol::new)
-        .map_err(|_| Refusal::usage(format!("{text:?} is not a protocol")))
+        .ok_or_else(|| Refusal::usage(format!("{text:?} is not a protocol")))
 }
 
 /// As getprotobyname(3): lines of a name, a number and further names.

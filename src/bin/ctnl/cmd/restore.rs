@@ -52,7 +52,7 @@ pub(crate) fn restore(context: &mut Context, file: &OsStr, netns: Option<Netns>)
 fn read(context: &Context, mut reader: impl BufRead) -> Result<Vec<Job>, Failure> {
     let mut names: Option<LabelNames> = None;
     let mut jobs = Vec::new();
-    let (mut line, mut words, mut number) = (Vec::new(), Vec::new(), 0);
+    let (mut line, mut number) = (Vec::new(), 0);
     let mut warned = 0_u64;
     loop {
         line.clear();
@@ -60,11 +60,13 @@ fn read(context: &Context, mut reader: impl BufRead) -> Result<Vec<Job>, Failure
         if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(jobs);
         }
-        args::split(&String::from_utf8_lossy(&line), &mut words);
+        let text = String::from_utf8_lossy(&line);
+        let words = args::split(&text);
         if words.is_empty() {
             continue;
         }
         let at = |refusal: Refusal| refusal.at_line(number);
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         let mut request = args::parse(&words, context.name.has_additions()).map_err(at)?;
         let job = match request.action {
             Action::Create | Action::Add => {

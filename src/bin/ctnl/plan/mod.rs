@@ -324,7 +324,7 @@ mod tests {
     use crate::args::parse;
 
     fn new(line: &str) -> Result<(NewEntry, usize), Refusal> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let words: Vec<&str> = line.split_whitespace().collect();
         let mut request = parse(&words, false)?;
         let new = new_entry(&mut request, &LabelNames::default())?;
         Ok((new, request.warnings.len()))

@@ -345,7 +345,7 @@ mod tests {
     use crate::args::parse;
 
     fn selection(line: &str) -> Result<Selection, Refusal> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let words: Vec<&str> = line.split_whitespace().collect();
         let names = LabelNames::from_text("1 one\n2 two\n").unwrap();
         Selection::new(&parse(&words, true)?, &names)
     }
