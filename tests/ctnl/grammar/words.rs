@@ -333,6 +333,8 @@ const VALUES: &[(Kind, &[&str], &[&str])] = &[
             "A",
             "OFFLOAD",
             "SRC_NAT",
+            "!ASSURED",
+            "SEEN_REPLY,!ASSURED",
         ],
         &["x", "", "ASSURED,", ",ASSURED", "ASSURED,x", "ASSURED SEEN"],
     ),
