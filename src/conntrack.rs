@@ -366,7 +366,16 @@ impl Conntrack {
     /// When the list cannot be started.
     #[doc(alias = "IPCTNL_MSG_CT_GET_CTRZERO")]
     pub fn list_and_zero_counters(&self) -> Result<Entries> {
-        ops::list_and_zero_counters(&self.session)
+        ops::list_and_zero_counters(&self.session, None)
+    }
+
+    /// All entries of a family, as [`Conntrack::list_and_zero_counters`] gives those of both. Those of
+    /// the other family keep their figures.
+    ///
+    /// # Errors
+    /// When the list cannot be started.
+    pub fn list_family_and_zero_counters(&self, family: Family) -> Result<Entries> {
+        ops::list_and_zero_counters(&self.session, Some(family))
     }
 
     /// How many entries the namespace has and how many it may have, by the kernel's own count.
@@ -388,6 +397,16 @@ impl Conntrack {
     #[doc(alias = "IPCTNL_MSG_CT_GET_DYING")]
     pub fn list_dying(&self) -> Result<Entries> {
         ops::list_dying(&self.session)
+    }
+
+    /// Entries whose first packet is still on its way through the rules, so that they are not in the
+    /// table yet. Kernels since 5.19 keep no list of them, and name none.
+    ///
+    /// # Errors
+    /// When the list cannot be started.
+    #[doc(alias = "IPCTNL_MSG_CT_GET_UNCONFIRMED")]
+    pub fn list_unconfirmed(&self) -> Result<Entries> {
+        ops::list_unconfirmed(&self.session)
     }
 
     /// What each CPU counted in this namespace. Their sum is
@@ -526,6 +545,43 @@ impl Conntrack {
         options: &DeleteOptions,
     ) -> Result<Deleted> {
         ops::delete_matching(&self.session, filter, options)
+    }
+
+    /// As [`Conntrack::delete_matching_with`], of the entries that meet the filter those that `meant`
+    /// approves, and says of each that it is gone: `gone` is handed every entry once it was deleted, or,
+    /// in a dry run, every one that would be. It may break off, which leaves what comes after; what was
+    /// deleted together with that entry is told all the same.
+    ///
+    /// The table is walked in any case, in constant memory, and entries are deleted some thousands at a
+    /// time. Since it is `meant` that says what is to go, a filter without conditions is no error here.
+    ///
+    /// # Errors
+    /// As [`Conntrack::delete_matching_with`].
+    ///
+    /// ```
+    /// # use ctnetlink::{Conntrack, DeleteOptions, Filter, Protocol};
+    /// # use std::ops::ControlFlow;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?; // a table of the example's own
+    /// let ct = Conntrack::open()?;
+    /// let dns = Filter::new().protocol(Protocol::UDP).orig_dst_port(53);
+    /// let unanswered = |entry: &ctnetlink::Entry| entry.reply_counters().is_some_and(|c| c.packets == 0);
+    /// let gone = ct.delete_each(&dns, &DeleteOptions::new(), Some(&unanswered), |entry| {
+    ///     println!("{entry}");
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert!(gone.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_each(
+        &self,
+        filter: &Filter,
+        options: &DeleteOptions,
+        meant: Option<&dyn Fn(&Entry) -> bool>,
+        mut gone: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Result<Deleted> {
+        ops::delete_each(&self.session, filter, options, meant, &mut gone)
     }
 
     /// Deletes the entries of a zone, of both families, in whichever direction it holds. Zone 0 are

@@ -130,6 +130,20 @@ else
     unshare -Urn "$rights"
 fi
 
+step "the command beside conntrack"
+"${enter[@]}" cargo test --locked --all-features --test ctnl
+if [ "$(id -u)" = 0 ]; then
+    step "the command beside conntrack as an unprivileged user"
+    twins=$(executable test --all-features --no-run --test ctnl) || fail "cannot build the comparison"
+    command=$(executable build --all-features --bin ctnl) || fail "cannot build the command"
+    [ -x "$twins" ] && [ -x "$command" ] || fail "cannot build the comparison"
+    install -m 755 "$twins" "$public/twins"
+    install -m 755 "$command" "$public/ctnl"
+    # Of the generated lines a part.
+    (cd / && CTNETLINK_TWINS_BINARY="$public/ctnl" CTNETLINK_TWINS_COUNT=400 CTNETLINK_TWINS_SEED=2 \
+        setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urn "$public/twins")
+fi
+
 step "quickstart"
 quickstart=$(executable build --release --example quickstart) || fail "cannot build the quickstart"
 [ -x "$quickstart" ] || fail "cannot build the quickstart"

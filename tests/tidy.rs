@@ -29,6 +29,12 @@ fn sources(directory: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// The command stands on the library, and is no part of it.
+fn library() -> impl Iterator<Item = (PathBuf, String)> {
+    let all = sources("src").into_iter();
+    all.filter(|(path, _)| !path.starts_with("src/bin"))
+}
+
 /// Without tests at the end of a file, and without comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let end = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(test)]\nimpl"]
@@ -60,14 +66,6 @@ fn room(path: &Path) -> String {
     let first = below.components().next().unwrap();
     let name = first.as_os_str().to_str().unwrap();
     name.trim_end_matches(".rs").to_owned()
-}
-
-/// The library without the command on top of it.
-fn library() -> impl Iterator<Item = (PathBuf, String)> {
-    let command = |path: &Path| path.starts_with("src/bin");
-    sources("src")
-        .into_iter()
-        .filter(move |(path, _)| !command(path))
 }
 
 #[test]

@@ -7,8 +7,8 @@ use super::Result;
 /// How long something took.
 #[derive(Clone, Copy)]
 pub(crate) struct Time {
-    wall: Duration,
-    cpu: Duration,
+    pub(crate) wall: Duration,
+    pub(crate) cpu: Duration,
 }
 
 impl Time {

@@ -398,6 +398,11 @@ impl Filter {
         self.zone
     }
 
+    /// The family that is asked for.
+    pub(crate) fn family_condition(&self) -> Option<Family> {
+        self.family
+    }
+
     /// The zones that every match is in, in some direction: refused where they are protected.
     pub(crate) fn zones(&self) -> impl Iterator<Item = Zone> {
         [self.zone, self.zone_in.orig, self.zone_in.reply]

@@ -1,5 +1,8 @@
 //! What a protocol's tracker knows beside the tuples.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use super::tcp::open_states;
 use super::{TcpInfo, TcpState};
 use crate::error::{Error, Result};
@@ -219,11 +222,15 @@ impl ProtoInfo {
     }
 
     /// The state's name, if there is a state.
-    pub(crate) fn state_name(&self) -> Option<String> {
-        match self {
-            Self::Tcp(info) => info.state.map(|state| state.to_string()),
-            Self::Sctp(info) => Some(info.state.to_string()),
-            Self::Dccp(info) => Some(info.state.to_string()),
-        }
+    pub(crate) fn state_name(&self) -> Option<Cow<'static, str>> {
+        let (name, unnamed): (_, &dyn fmt::Display) = match self {
+            Self::Tcp(info) => match &info.state {
+                Some(state) => (state.name(), state),
+                None => return None,
+            },
+            Self::Sctp(info) => (info.state.name(), &info.state),
+            Self::Dccp(info) => (info.state.name(), &info.state),
+        };
+        Some(name.map_or_else(|| unnamed.to_string().into(), Cow::Borrowed))
     }
 }

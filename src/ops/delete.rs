@@ -1,6 +1,7 @@
 //! Deleting what a filter means.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use super::Session;
 use super::batch::{Doomed, delete_doomed};
@@ -26,7 +27,24 @@ pub(crate) fn delete_matching(
     filter: &Filter,
     options: &DeleteOptions,
 ) -> Result<Deleted> {
-    run(session, filter, options, Claims::Meant, &mut || Ok(()))
+    run(session, filter, options, Claims::Meant, None)
+}
+
+/// Deletes what meets the filter and is meant, and tells each that is gone.
+pub(crate) fn delete_each(
+    session: &Session,
+    filter: &Filter,
+    options: &DeleteOptions,
+    meant: Option<&dyn Fn(&Entry) -> bool>,
+    gone: &mut dyn FnMut(&Entry) -> ControlFlow<()>,
+) -> Result<Deleted> {
+    refuse_protected(filter, options)?;
+    let deletion = Deletion {
+        meant,
+        gone: Some(gone),
+        ..Deletion::new(session, filter, options)
+    };
+    deletion.go_through(0)
 }
 
 /// What becomes of claims of leased zones.
@@ -64,7 +82,7 @@ pub(crate) fn flush_zone(
         Claims::Absent
     };
     let filter = Filter::new().zone(zone);
-    run(session, &filter, options, claims, &mut || Ok(()))
+    run(session, &filter, options, claims, None)
 }
 
 /// The same of a zone that the caller claims. Each portion is deleted only if it still `may` be:
@@ -77,15 +95,15 @@ pub(crate) fn flush_held(
 ) -> Result<Deleted> {
     may()?;
     let filter = Filter::new().zone(zone);
-    run(session, &filter, options, Claims::Spared, may)
+    run(session, &filter, options, Claims::Spared, Some(may))
 }
 
-fn run(
-    session: &Session,
-    filter: &Filter,
-    options: &DeleteOptions,
+fn run<'a>(
+    session: &'a Session,
+    filter: &'a Filter,
+    options: &'a DeleteOptions,
     claims: Claims,
-    may: &mut dyn FnMut() -> Result<()>,
+    may: Option<&'a mut dyn FnMut() -> Result<()>>,
 ) -> Result<Deleted> {
     if filter.means_everything() {
         return Err(Error::invalid(
@@ -95,23 +113,11 @@ fn run(
             "at least one condition; flush_all removes everything",
         ));
     }
-    if let Some(zone) = filter.zones().find(|zone| options.protect.contains(zone)) {
-        return Err(Error::invalid(
-            "filter",
-            zone.to_string(),
-            "the zone is protected",
-            "a filter for another zone",
-        ));
-    }
+    refuse_protected(filter, options)?;
     let mut deletion = Deletion {
-        session,
-        filter,
-        options,
         spare_claims: claims != Claims::Meant,
         may,
-        deleted: Deleted::nothing(),
-        met: Met::default(),
-        undone: HashMap::new(),
+        ..Deletion::new(session, filter, options)
     };
     let mut passes = 0;
     let by_kernel = claims != Claims::Spared
@@ -135,24 +141,19 @@ fn run(
         }
         passes = 1;
     }
-    loop {
-        let met = deletion.pass()?;
-        if options.dry_run || deletion.deleted.stopped.is_some() {
-            break;
-        }
-        if met == 0 {
-            deletion.deleted.left = false;
-            break;
-        }
-        if passes == options.verify {
-            // With a look to come it would be known; without, nobody asked.
-            deletion.deleted.left = passes > 0;
-            break;
-        }
-        passes += 1;
+    deletion.go_through(passes)
+}
+
+fn refuse_protected(filter: &Filter, options: &DeleteOptions) -> Result<()> {
+    match filter.zones().find(|zone| options.protect.contains(zone)) {
+        Some(zone) => Err(Error::invalid(
+            "filter",
+            zone.to_string(),
+            "the zone is protected",
+            "a filter for another zone",
+        )),
+        None => Ok(()),
     }
-    deletion.deleted.failed.retain(|failure| failure.count > 0);
-    Ok(deletion.deleted)
 }
 
 /// In one request, if the kernel was seen to do right by exactly this kind of filter.
@@ -173,6 +174,8 @@ fn by_kernel(session: &Session, filter: &Filter, options: &DeleteOptions) -> Res
     Ok(true)
 }
 
+type Gone<'a> = &'a mut dyn FnMut(&Entry) -> ControlFlow<()>;
+
 struct Deletion<'a> {
     session: &'a Session,
     filter: &'a Filter,
@@ -180,11 +183,16 @@ struct Deletion<'a> {
     /// Claims of leased zones stay.
     spare_claims: bool,
     /// Asked before each portion.
-    may: &'a mut dyn FnMut() -> Result<()>,
+    may: Option<&'a mut dyn FnMut() -> Result<()>>,
     deleted: Deleted,
     met: Met,
     /// What is counted as not deleted, or as of unknown outcome, and would be met again.
     undone: HashMap<Key, Undone>,
+    /// Of what meets the filter, what is meant; all of it where there is none.
+    meant: Option<&'a dyn Fn(&Entry) -> bool>,
+    /// Is told what is gone, and may break off.
+    gone: Option<Gone<'a>>,
+    broken_off: bool,
 }
 
 /// Where an entry that was not deleted is counted.
@@ -224,8 +232,61 @@ impl Met {
     }
 }
 
-impl Deletion<'_> {
+impl<'a> Deletion<'a> {
+    fn new(session: &'a Session, filter: &'a Filter, options: &'a DeleteOptions) -> Self {
+        Self {
+            session,
+            filter,
+            options,
+            spare_claims: false,
+            may: None,
+            deleted: Deleted::nothing(),
+            met: Met::default(),
+            undone: HashMap::new(),
+            meant: None,
+            gone: None,
+            broken_off: false,
+        }
+    }
+
+    /// Looks at the table until nothing is met any more, or as often as is asked for; `passes` were
+    /// made before.
+    fn go_through(mut self, mut passes: u32) -> Result<Deleted> {
+        loop {
+            let met = self.pass()?;
+            if self.options.dry_run || self.stops() {
+                break;
+            }
+            if met == 0 {
+                self.deleted.left = false;
+                break;
+            }
+            if passes == self.options.verify {
+                // With a look to come it would be known; without, nobody asked.
+                self.deleted.left = passes > 0;
+                break;
+            }
+            passes += 1;
+        }
+        self.deleted.failed.retain(|failure| failure.count > 0);
+        Ok(self.deleted)
+    }
+
+    fn stops(&self) -> bool {
+        self.broken_off || self.deleted.stopped.is_some()
+    }
+
+    fn tell(&mut self, entry: &Entry) {
+        // What went in one portion is told to the end.
+        if let Some(gone) = self.gone.as_mut() {
+            self.broken_off |= gone(entry).is_break();
+        }
+    }
+
     fn spares(&self, entry: &Entry) -> bool {
+        if self.meant.is_some_and(|meant| !meant(entry)) {
+            return true;
+        }
         let protect = &self.options.protect;
         if self.spare_claims && Claim::of(entry).is_some() {
             return true;
@@ -289,8 +350,12 @@ impl Deletion<'_> {
                 None => matched += 1,
             }
             if self.options.dry_run {
+                self.tell(&entry);
                 if self.deleted.sample.len() < SAMPLE {
                     self.deleted.sample.push(entry);
+                }
+                if self.broken_off {
+                    break;
                 }
             } else {
                 // Where too many are to be refused, none may be deleted before all are counted.
@@ -303,7 +368,7 @@ impl Deletion<'_> {
             if self.met.now.len() >= PORTION && most.is_none() {
                 self.met.turn();
                 self.delete(&mut portion);
-                if self.deleted.stopped.is_some() {
+                if self.stops() {
                     break;
                 }
             }
@@ -311,7 +376,7 @@ impl Deletion<'_> {
         self.deleted.complete = entries.completeness();
         drop(entries);
         self.deleted.matched = self.deleted.matched.map(|before| before + matched);
-        if self.deleted.stopped.is_none() {
+        if !self.stops() {
             self.delete(&mut portion);
         }
         Ok(met + self.miss(before))
@@ -368,7 +433,7 @@ impl Deletion<'_> {
         if portion.is_empty() {
             return;
         }
-        if let Err(error) = (self.may)() {
+        if let Some(Err(error)) = self.may.as_mut().map(|may| may()) {
             self.deleted.stopped = Some(error);
             self.deleted.complete = Completeness::Interrupted;
             portion.clear();
@@ -376,7 +441,8 @@ impl Deletion<'_> {
         }
         // An entry that takes the tuple meanwhile may have the same id, and is deleted only if it is
         // meant as well.
-        let unprotected = self.options.protect.is_empty() && !self.spare_claims;
+        let unprotected =
+            self.options.protect.is_empty() && !self.spare_claims && self.meant.is_none();
         let follows = self.filter.means_whoever_follows();
         let keys = portion.iter().map(|entry| Doomed {
             key: Key::from(entry),
@@ -391,7 +457,10 @@ impl Deletion<'_> {
         let mut deleted = 0;
         for (entry, result) in portion.iter().zip(batch.results()) {
             match result {
-                Ok(()) => deleted += 1,
+                Ok(()) => {
+                    deleted += 1;
+                    self.tell(entry);
+                }
                 Err(error) if error.is_not_found() => self.deleted.already_gone += 1,
                 Err(error) if error.is_busy() => {
                     self.deleted.busy += 1;

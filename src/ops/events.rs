@@ -122,6 +122,14 @@ impl Events {
         self.reader.malformed
     }
 
+    /// The netlink port of the program that caused the event that was given last, by a request of its
+    /// own; many take the number of their process. `None` where a packet or the passing of time did.
+    #[doc(alias = "nlmsg_pid")]
+    #[must_use]
+    pub fn caused_by(&self) -> Option<u32> {
+        self.reader.caused_by
+    }
+
     /// The next event, if one has arrived. For those with an event loop of their own: read until
     /// there is none, then wait until the descriptor ([`AsFd`]) is readable.
     ///
@@ -140,7 +148,8 @@ impl Events {
         // What is there is read even when there is no time; strangers' messages without end are not.
         let mut passed_over = 0;
         loop {
-            if let Some(event) = self.reader.queue.pop_front() {
+            if let Some((event, port)) = self.reader.queue.pop_front() {
+                self.reader.caused_by = port;
                 return Ok(Some(event));
             }
             let mut wait = until.saturating_duration_since(Instant::now());
@@ -209,7 +218,9 @@ impl std::fmt::Debug for Events {
 /// What is between datagrams and events, without I/O.
 #[derive(Default)]
 struct EventReader {
-    queue: VecDeque<Event>,
+    queue: VecDeque<(Event, Option<u32>)>,
+    /// Of the event that was given last.
+    caused_by: Option<u32>,
     received: u64,
     overruns: u64,
     malformed: u64,
@@ -246,7 +257,10 @@ impl EventReader {
         loop {
             let event = match wire::frame(&mut rest) {
                 Ok(None) => return,
-                Ok(Some(frame)) => wire::decode_event(&frame),
+                Ok(Some(frame)) => wire::decode_event(&frame).map(|event| {
+                    let port = Some(frame.port).filter(|port| *port != 0);
+                    event.map(|event| (event, port))
+                }),
                 Err(malformed) => Err(malformed),
             };
             match event {
@@ -270,11 +284,12 @@ impl EventReader {
             times = self.overruns,
             "the receive buffer overran: events were lost"
         );
-        self.queue.push_back(Event::Overrun(Overrun {
+        let overrun = Overrun {
             times: self.overruns,
             received: self.received,
             receive_buffer: self.receive_buffer,
-        }));
+        };
+        self.queue.push_back((Event::Overrun(overrun), None));
     }
 }
 
@@ -311,8 +326,9 @@ mod tests {
         .concat();
         reader.feed(&datagram);
         assert_eq!(reader.malformed, 2);
-        let ports: Vec<_> = reader.queue.iter().map(port).collect();
+        let ports: Vec<_> = reader.queue.iter().map(|(event, _)| port(event)).collect();
         assert_eq!(ports, [Some(1), Some(3)]);
+        assert_eq!(reader.queue[0].1, Some(9));
     }
 
     /// The kernel tells of a loss ahead of what was queued before it.
@@ -329,14 +345,14 @@ mod tests {
         reader.drained(1);
         reader.drained(5000);
         reader.feed(&data(0, 9, &payload(2)));
-        let ports: Vec<_> = reader.queue.iter().map(port).collect();
+        let ports: Vec<_> = reader.queue.iter().map(|(event, _)| port(event)).collect();
         assert_eq!(ports, [Some(1), None, Some(2)]);
         let overrun = Overrun {
             times: 1,
             received: 1,
             receive_buffer: 1000,
         };
-        assert_eq!(reader.queue[1], Event::Overrun(overrun));
+        assert_eq!(reader.queue[1], (Event::Overrun(overrun), None));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::model::KernelSupport;
 pub use batch::Batch;
 pub(crate) use batch::{create_many, delete_many, update_many};
 pub(crate) use count::{count, open_check};
-pub(crate) use delete::{delete_matching, flush_held, flush_zone};
+pub(crate) use delete::{delete_each, delete_matching, flush_held, flush_zone};
 pub use events::{Events, EventsBuilder};
 pub use expect::{ExpectationList, Expectations};
 pub(crate) use holds::{confirm_many, release_many, renew_many, take_many, try_many};
@@ -40,7 +40,7 @@ pub(crate) use single::{create, delete, flush_all, get, update, upsert};
 pub(crate) use stats::{cpu_stats, expect_cpu_stats};
 use support::Tracked;
 pub use table::{Entries, Visited};
-pub(crate) use table::{list, list_and_zero_counters, list_dying, visit};
+pub(crate) use table::{list, list_and_zero_counters, list_dying, list_unconfirmed, visit};
 
 /// What every conversation of a handle needs.
 pub(crate) struct Session {

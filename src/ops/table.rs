@@ -8,7 +8,7 @@ use super::trace::Conversation;
 use crate::error::{Operation, Result};
 use crate::filter::Filter;
 use crate::link::Dump;
-use crate::model::{Completeness, Entry, EntryZone, Tuple};
+use crate::model::{Completeness, Entry, EntryZone, Family, Tuple};
 use crate::wire::{self, EntryRef, Request};
 
 /// Starts a walk of the table for the entries of a filter.
@@ -26,6 +26,10 @@ fn start(
     } else {
         None
     };
+    // Of what is changed by being listed no other family is to be.
+    let family = filter
+        .family_condition()
+        .filter(|_| request == Request::ListAndZeroCounters);
     Dump::start(
         session.pool.take()?,
         operation,
@@ -34,7 +38,7 @@ fn start(
         request != Request::ListAndZeroCounters,
         move |datagram| match &kernel {
             Some(kernel) => wire::dump_filtered(datagram, kernel),
-            None => wire::dump(datagram, request),
+            None => wire::dump(datagram, request, family),
         },
     )
 }
@@ -224,18 +228,19 @@ pub(super) fn list_for(
     entries(session, operation, Request::List, filter)
 }
 
-pub(crate) fn list_and_zero_counters(session: &Session) -> Result<Entries> {
+pub(crate) fn list_and_zero_counters(session: &Session, family: Option<Family>) -> Result<Entries> {
     let operation = Operation::ListAndZeroCounters;
-    entries(
-        session,
-        operation,
-        Request::ListAndZeroCounters,
-        &Filter::new(),
-    )
+    let filter = family.map_or_else(Filter::new, |family| Filter::new().family(family));
+    entries(session, operation, Request::ListAndZeroCounters, &filter)
 }
 
 pub(crate) fn list_dying(session: &Session) -> Result<Entries> {
     entries(session, Operation::List, Request::ListDying, &Filter::new())
+}
+
+pub(crate) fn list_unconfirmed(session: &Session) -> Result<Entries> {
+    let filter = Filter::new();
+    entries(session, Operation::List, Request::ListUnconfirmed, &filter)
 }
 
 fn entries(

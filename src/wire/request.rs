@@ -23,6 +23,8 @@ pub(crate) enum Request {
     ListAndZeroCounters,
     /// `IPCTNL_MSG_CT_GET_DYING`
     ListDying,
+    /// `IPCTNL_MSG_CT_GET_UNCONFIRMED`
+    ListUnconfirmed,
 }
 
 // Those that netlink-packet-netfilter has no names for.
@@ -30,6 +32,7 @@ const GET_CTRZERO: u8 = 3;
 const GET_STATS_CPU: u8 = 4;
 const GET_STATS: u8 = 5;
 const GET_DYING: u8 = 6;
+const GET_UNCONFIRMED: u8 = 7;
 /// `IPCTNL_MSG_EXP_GET_STATS_CPU`
 const EXP_GET_STATS_CPU: u8 = 3;
 
@@ -40,14 +43,16 @@ pub(super) fn family(family: Family) -> NetfilterProtoFamily {
     }
 }
 
-/// The whole table, nothing filtered.
-pub(crate) fn dump(datagram: &mut Datagram, request: Request) -> Result<()> {
+/// The whole table, or all of a family, with nothing else filtered.
+pub(crate) fn dump(datagram: &mut Datagram, request: Request, of: Option<Family>) -> Result<()> {
     let kind = match request {
         Request::List => ConntrackMessageType::Get.into(),
         Request::ListAndZeroCounters => GET_CTRZERO,
         Request::ListDying => GET_DYING,
+        Request::ListUnconfirmed => GET_UNCONFIRMED,
     };
-    datagram.message(kind, NLM_F_DUMP, NetfilterProtoFamily::Unspec, |_| {})
+    let family = of.map_or(NetfilterProtoFamily::Unspec, family);
+    datagram.message(kind, NLM_F_DUMP, family, |_| {})
 }
 
 pub(crate) fn get(datagram: &mut Datagram, key: &Key) -> Result<()> {

@@ -165,3 +165,19 @@ fn a_span_of_time_ends() {
     assert_eq!(events.within(Duration::from_millis(20)).count(), 0);
     assert_eq!(events.next_within(Duration::from_millis(1)).unwrap(), None);
 }
+
+/// What a program did is told from what a packet did.
+#[test]
+fn the_origin_of_an_event_is_told() {
+    let ct = open();
+    track_loopback();
+    set("nf_conntrack_events", "1");
+    let mut events = listen(&ct);
+    ct.create(&udp(1).build().unwrap()).unwrap();
+    assert!(matches!(next(&mut events), Event::New(_)));
+    assert!(events.caused_by().is_some_and(|port| port != 0));
+    let (here, there) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+    here.send_to(b"x", there.local_addr().unwrap()).unwrap();
+    assert!(matches!(next(&mut events), Event::New(_)));
+    assert_eq!(events.caused_by(), None);
+}

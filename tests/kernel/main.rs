@@ -14,6 +14,7 @@ mod batch;
 mod capabilities;
 mod churn;
 mod deleting;
+mod deleting_each;
 mod errors;
 mod events;
 mod expect;

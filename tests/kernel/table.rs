@@ -254,6 +254,10 @@ fn counters_are_read_and_zeroed() {
     let flow = ctnetlink::Key::orig(ctnetlink::Tuple::udp(from, to).unwrap());
     let counters = ct.get(flow).unwrap().orig_counters().unwrap();
     assert_eq!((counters.packets, counters.bytes), (3, 300));
+    // Of the other family alone: this one keeps its figures.
+    let other = ct.list_family_and_zero_counters(Family::Ipv6).unwrap();
+    assert_eq!(other.count(), 0);
+    assert_eq!(ct.get(flow).unwrap().orig_counters(), Some(counters));
     let taken = ct
         .list_and_zero_counters()
         .unwrap()

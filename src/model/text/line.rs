@@ -5,22 +5,42 @@
 //! [[ASSURED]] [mark=] [secmark=] [secctx=] [zone=] [delta-time=] [[start=]] [[stop=]] [helper=] [use=] [id=] [labels=]
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::SystemTime;
 
+use super::gather::Gather;
 use super::moment::{Moment, since_epoch};
-use super::{Address, EntryDisplay, Format, Happening, Word};
+use super::{EntryDisplay, Format, Happening, Word};
 use crate::model::{
-    Counters, Entry, EntryZone, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
+    Counters, Entry, EntryZone, Family, LabelNames, Layer4, ProtoInfo, Status, Timestamps, Tuple,
 };
 
-struct TupleText<'a>(&'a Tuple);
+fn tuple(g: &mut Gather<'_, '_>, tuple: &Tuple) -> fmt::Result {
+    g.text(" src=")?;
+    g.address(tuple.src())?;
+    g.text(" dst=")?;
+    g.address(tuple.dst())?;
+    layer4(g, tuple.layer4)
+}
 
-impl fmt::Display for TupleText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (src, dst) = (Address(self.0.src()), Address(self.0.dst()));
-        write!(f, " src={src} dst={dst}{}", Layer4Text(self.0.layer4))
-    }
+fn layer4(g: &mut Gather<'_, '_>, layer4: Layer4) -> fmt::Result {
+    let (kind, code, id) = match layer4 {
+        Layer4::Gre(keys) => return write!(g, " srckey={:#x} dstkey={:#x}", keys.src, keys.dst),
+        Layer4::Icmp(key) => (key.kind, key.code, key.id),
+        Layer4::Icmpv6(key) => (key.kind, key.code, key.id),
+        layer4 => {
+            return match layer4.ports() {
+                Some(ports) => {
+                    g.field(" sport=", ports.src)?;
+                    g.field(" dport=", ports.dst)
+                }
+                None => Ok(()),
+            };
+        }
+    };
+    g.field(" type=", kind)?;
+    g.field(" code=", code)?;
+    g.field(" id=", id)
 }
 
 /// What a protocol adds to the addresses, with a space before it.
@@ -28,31 +48,19 @@ pub(crate) struct Layer4Text(pub(crate) Layer4);
 
 impl fmt::Display for Layer4Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, code, id) = match self.0 {
-            Layer4::Gre(keys) => {
-                return write!(f, " srckey={:#x} dstkey={:#x}", keys.src, keys.dst);
-            }
-            Layer4::Icmp(key) => (key.kind, key.code, key.id),
-            Layer4::Icmpv6(key) => (key.kind, key.code, key.id),
-            layer4 => {
-                return match layer4.ports() {
-                    Some(ports) => write!(f, " sport={} dport={}", ports.src, ports.dst),
-                    None => Ok(()),
-                };
-            }
-        };
-        write!(f, " type={kind} code={code} id={id}")
+        let mut gather = Gather::new(f);
+        layer4(&mut gather, self.0)?;
+        gather.end()
     }
 }
 
-struct CountersText(Option<Counters>);
-
-impl fmt::Display for CountersText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(counters) => write!(f, " packets={} bytes={}", counters.packets, counters.bytes),
-            None => Ok(()),
+fn counters(g: &mut Gather<'_, '_>, counters: Option<Counters>) -> fmt::Result {
+    match counters {
+        Some(counters) => {
+            g.field(" packets=", counters.packets)?;
+            g.field(" bytes=", counters.bytes)
         }
+        None => Ok(()),
     }
 }
 
@@ -74,12 +82,18 @@ impl fmt::Display for Entry {
 }
 
 pub(super) fn write(f: &mut fmt::Formatter<'_>, line: &EntryDisplay<'_>) -> fmt::Result {
+    let mut gather = Gather::new(f);
+    gathered(&mut gather, line)?;
+    gather.end()
+}
+
+fn gathered(g: &mut Gather<'_, '_>, line: &EntryDisplay<'_>) -> fmt::Result {
     let entry = line.entry;
     if let Some(happening) = line.happening {
         if let Some(at) = line.heard.map(since_epoch) {
-            write!(f, "[{:08}.{:06}]\t", at.as_secs(), at.subsec_micros())?;
+            write!(g, "[{:08}.{:06}]\t", at.as_secs(), at.subsec_micros())?;
         }
-        f.write_str(match happening {
+        g.text(match happening {
             Happening::New => "    [NEW] ",
             Happening::Update => " [UPDATE] ",
             Happening::Destroy => "[DESTROY] ",
@@ -87,74 +101,76 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, line: &EntryDisplay<'_>) -> fmt:
     }
     if line.format == Format::Extended {
         let family = entry.family();
-        write!(f, "{family:<8} {} ", family.number())?;
+        g.column(match family {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })?;
+        g.field(" ", family.number())?;
+        g.text(" ")?;
     }
     let protocol = entry.protocol();
-    let name = protocol.name().unwrap_or("unknown");
-    write!(f, "{name:<8} {}", protocol.number())?;
+    g.column(protocol.name().unwrap_or("unknown"))?;
+    g.field(" ", protocol.number())?;
     if let Some(timeout) = entry.timeout {
-        write!(f, " {timeout}")?;
+        g.field(" ", timeout)?;
     }
     if let Some(state) = entry.proto_info.as_ref().and_then(ProtoInfo::state_name) {
-        write!(f, " {state}")?;
+        g.text(" ")?;
+        g.text(&state)?;
     }
-    write!(f, "{}", TupleText(&entry.orig))?;
+    tuple(g, &entry.orig)?;
     if let EntryZone::Orig(zone) = entry.zone {
-        write!(f, " zone-orig={zone}")?;
+        g.field(" zone-orig=", zone.get())?;
     }
-    write!(f, "{}", CountersText(entry.orig_counters))?;
+    counters(g, entry.orig_counters)?;
     let has = |bits| entry.status.is_some_and(|status| status.contains(bits));
     if entry.status.is_some() && !has(Status::SEEN_REPLY) {
-        f.write_str(" [UNREPLIED]")?;
+        g.text(" [UNREPLIED]")?;
     }
-    write!(f, "{}", TupleText(&entry.reply))?;
+    tuple(g, &entry.reply)?;
     if let EntryZone::Reply(zone) = entry.zone {
-        write!(f, " zone-reply={zone}")?;
+        g.field(" zone-reply=", zone.get())?;
     }
-    write!(f, "{}", CountersText(entry.reply_counters))?;
+    counters(g, entry.reply_counters)?;
     if has(Status::HW_OFFLOAD) {
-        f.write_str(" [HW_OFFLOAD]")?;
+        g.text(" [HW_OFFLOAD]")?;
     } else if has(Status::OFFLOAD) {
-        f.write_str(" [OFFLOAD]")?;
+        g.text(" [OFFLOAD]")?;
     } else if has(Status::ASSURED) {
-        f.write_str(" [ASSURED]")?;
+        g.text(" [ASSURED]")?;
     }
     if let Some(mark) = entry.mark {
-        write!(f, " mark={mark}")?;
+        g.field(" mark=", mark)?;
     }
     if let Some(mark) = entry.security_mark() {
-        write!(f, " secmark={mark}")?;
+        g.field(" secmark=", mark)?;
     }
     if let Some(context) = entry.security_context() {
-        write!(f, " secctx={}", Word(context))?;
+        write!(g, " secctx={}", Word(context))?;
     }
     match entry.zone {
-        EntryZone::Both(zone) if !zone.is_default() => write!(f, " zone={zone}")?,
+        EntryZone::Both(zone) if !zone.is_default() => g.field(" zone=", zone.get())?,
         _ => {}
     }
     if let Some(stamps) = entry.timestamps() {
-        moments(f, line, &stamps)?;
+        moments(g, line, &stamps)?;
     }
     if let Some(helper) = entry.helper() {
-        write!(f, " helper={}", Word(helper.as_str()))?;
+        write!(g, " helper={}", Word(helper.as_str()))?;
     }
     if let Some(uses) = entry.use_count {
-        write!(f, " use={uses}")?;
+        g.field(" use=", uses)?;
     }
     if let (true, Some(id)) = (line.id, entry.id) {
-        write!(f, " id={id}")?;
+        g.field(" id=", id)?;
     }
     match line.labels {
-        Some(names) => labels(f, entry, names),
+        Some(names) => labels(g, entry, names),
         None => Ok(()),
     }
 }
 
-fn moments(
-    f: &mut fmt::Formatter<'_>,
-    line: &EntryDisplay<'_>,
-    stamps: &Timestamps,
-) -> fmt::Result {
+fn moments(f: &mut Gather<'_, '_>, line: &EntryDisplay<'_>, stamps: &Timestamps) -> fmt::Result {
     if let (true, Some(start)) = (line.age, stamps.start()) {
         let end = stamps.stop().or(line.now).unwrap_or_else(SystemTime::now);
         // Whole seconds of both, as conntrack(8) counts here.
@@ -172,7 +188,7 @@ fn moments(
     Ok(())
 }
 
-fn labels(f: &mut fmt::Formatter<'_>, entry: &Entry, names: &LabelNames) -> fmt::Result {
+fn labels(f: &mut Gather<'_, '_>, entry: &Entry, names: &LabelNames) -> fmt::Result {
     let mut before = " labels=";
     for number in entry.labels().unwrap_or_default().iter() {
         if let Some(name) = names.name(number) {

@@ -16,6 +16,7 @@
 //! - A flow that ended before it began, by a clock that was set back, is to them close to 2^64 seconds
 //!   old. Here it is 0 seconds old.
 
+mod gather;
 mod line;
 mod moment;
 mod parse;

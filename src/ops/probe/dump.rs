@@ -43,7 +43,10 @@ pub(in crate::ops) struct Lists {
 }
 
 fn walked(open: &Open) -> Result<Order<Begun>> {
-    Begun::new(open()?, |datagram| wire::dump(datagram, Request::List)).map(Order::new)
+    Begun::new(open()?, |datagram| {
+        wire::dump(datagram, Request::List, None)
+    })
+    .map(Order::new)
 }
 
 impl Lists {

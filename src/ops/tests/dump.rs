@@ -98,7 +98,7 @@ fn a_damaged_entry_is_an_item_and_the_next_ones_follow() {
 #[test]
 fn a_damaged_entry_of_a_zeroing_list_belongs_to_that_list() {
     let kernel = Kernel::new([vec![says([found(1, &one_sided(1)), done(1)])]]);
-    let mut entries = list_and_zero_counters(&kernel.session).unwrap();
+    let mut entries = list_and_zero_counters(&kernel.session, None).unwrap();
     let error = next(&mut entries).unwrap_err();
     check(&error, Operation::ListAndZeroCounters, None, &["malformed"]);
 }

@@ -424,7 +424,7 @@ fn a_dump_that_zeroes_counters_is_never_asked_for_again() {
         answering([vec![says([found(1, &bulky(1, 40_000))])]]),
         answering([vec![says([found(1, &entry(1)), done(1)])]]),
     ]);
-    let mut entries = list_and_zero_counters(&kernel.session).unwrap();
+    let mut entries = list_and_zero_counters(&kernel.session, None).unwrap();
     let error = next(&mut entries).unwrap_err();
     check(
         &error,

@@ -262,7 +262,7 @@ fn batches_and_lists_are_spans() {
         let _ = visit(session, &zone, |_| ControlFlow::<()>::Continue(())).unwrap();
     });
     check_span("list and zero counters", None, "3", [dumped()], |session| {
-        assert_eq!(list_and_zero_counters(session).unwrap().count(), 3);
+        assert_eq!(list_and_zero_counters(session, None).unwrap().count(), 3);
     });
 }
 

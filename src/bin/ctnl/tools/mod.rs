@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::exit::Exit;
-use super::out;
+use super::name::Name;
 
 /// Where the grammar of conntrack(8) ends and this one begins.
 const WORDS: [&str; 7] = [
@@ -107,7 +107,7 @@ fn report(done: anyhow::Result<Exit>) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            out::complain(format_args!("{error:#}"));
+            Name::Ctnl.says(format_args!("{error:#}"));
             exit_of(&error).into()
         }
     }

@@ -12,9 +12,9 @@ use clap::{Args, ValueEnum};
 use ctnetlink::Filter;
 
 use super::common::{At, duration, interruption, json_line, print};
-use super::out;
 use super::table::{Side, Table};
 use crate::exit::Exit;
+use crate::name::Name;
 use tally::{By, Tally};
 
 /// Count the entries by zone, family, protocol and state, or watch what happens
@@ -108,11 +108,11 @@ pub(super) fn run(args: &StatsArgs, at: &At) -> anyhow::Result<Exit> {
     };
     print(&text)?;
     if tally.interrupted {
-        out::complain("the count was broken off: these are the entries up to then");
+        Name::Ctnl.says("the count was broken off: these are the entries up to then");
         return Ok(Exit::Partial);
     }
     if tally.malformed > 0 {
-        out::complain(format_args!(
+        Name::Ctnl.says(format_args!(
             "{} entries could not be read",
             tally.malformed
         ));

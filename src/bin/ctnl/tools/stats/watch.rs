@@ -7,11 +7,11 @@ use ctnetlink::{Conntrack, Event, EventGroups, Events, EventsMode};
 use serde::Serialize;
 
 use super::super::common::{At, json_line, print};
-use super::super::out;
 use super::prometheus::{Happened, Host, expose, replace};
 use super::tally::Tally;
 use super::{StatsArgs, StatsStyle};
 use crate::exit::Exit;
+use crate::name::Name;
 
 /// A signal is heeded after this time at the latest.
 const SOON: Duration = Duration::from_millis(100);
@@ -26,7 +26,7 @@ pub(super) fn run(
     let groups = EventGroups::NEW | EventGroups::DESTROY;
     let mut events = ct.events().groups(groups).open()?;
     if ct.settings().events().ok() == Some(EventsMode::Off) {
-        out::complain("this namespace sends no events (net.netfilter.nf_conntrack_events=0)");
+        Name::Ctnl.says("this namespace sends no events (net.netfilter.nf_conntrack_events=0)");
     }
     let began = Instant::now();
     let mut all = Happened::default();
@@ -75,7 +75,7 @@ pub(super) fn run(
         next = (next + every).max(Instant::now());
     }
     if args.output != StatsStyle::Prometheus {
-        out::complain(format_args!(
+        Name::Ctnl.says(format_args!(
             "{} new and {} destroyed in {:.1} seconds",
             all.new,
             all.destroyed,
@@ -83,7 +83,7 @@ pub(super) fn run(
         ));
     }
     if all.overruns > 0 {
-        out::complain("events were lost, so there were more: raise net.core.rmem_max");
+        Name::Ctnl.says("events were lost, so there were more: raise net.core.rmem_max");
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)

@@ -14,9 +14,9 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::super::out;
 use super::lease::{lost, not_released};
 use crate::exit::Exit;
+use crate::name::Name;
 
 /// What becomes of the zone when the command has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,7 +71,7 @@ pub(super) fn run(
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {
-            out::complain(format_args!("{}: {error}", program.to_string_lossy()));
+            Name::Ctnl.says(format_args!("{}: {error}", program.to_string_lossy()));
             // Nothing was done in the zone.
             drop(keeper);
             if let Err(error) = lease.release() {
@@ -109,7 +109,7 @@ pub(super) fn run(
     let released = match at_end {
         AtEnd::Release => lease.release().map(|released| {
             if released.quarantined {
-                out::complain("entries come back to the zone: it is set aside");
+                Name::Ctnl.says("entries come back to the zone: it is set aside");
             }
         }),
         AtEnd::Leave => {
@@ -146,19 +146,19 @@ fn attend(happenings: &Receiver<Happening>, pid: Pid, on_lost: OnLost) -> bool {
                 }
             }
             Happening::Lease(LeaseEvent::Restored { zone, .. }) => {
-                out::complain(format_args!(
+                Name::Ctnl.says(format_args!(
                     "somebody flushed the claim of zone {zone}, which was put back"
                 ));
             }
             Happening::Lease(LeaseEvent::Lost { zone, holder, .. }) => {
-                out::complain(lost(zone, holder.as_ref()));
+                Name::Ctnl.says(lost(zone, holder.as_ref()));
                 held = false;
                 if on_lost == OnLost::Terminate {
                     send(Signal::SIGTERM);
                 }
             }
             Happening::Lease(LeaseEvent::Failed { zone, error, .. }) => {
-                out::complain(format_args!("zone {zone} could not be renewed: {error}"));
+                Name::Ctnl.says(format_args!("zone {zone} could not be renewed: {error}"));
             }
             Happening::Lease(_) => {}
         }

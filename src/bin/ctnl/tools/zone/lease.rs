@@ -13,11 +13,12 @@ use ctnetlink::{
 use serde::Serialize;
 
 use super::super::common::{At, Style, json_line, print};
+use super::super::exit_of;
 use super::super::table::{Side, Table};
-use super::super::{exit_of, out};
 use super::exec::{self, AtEnd, OnLost};
 use super::options::{Choice, Owner, Times};
 use crate::exit::Exit;
+use crate::name::Name;
 
 /// How leases are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -256,7 +257,7 @@ pub(super) fn release(args: &ReleaseArgs, at: &At) -> anyhow::Result<Exit> {
     let lease = match args.holder.resume_one(&zones, &args.owner) {
         Ok(lease) => lease,
         Err(error) => {
-            out::complain(format_args!("{}: {error:#}", args.owner.name));
+            Name::Ctnl.says(format_args!("{}: {error:#}", args.owner.name));
             return Ok(exit_for(&error));
         }
     };
@@ -274,7 +275,7 @@ pub(super) fn release(args: &ReleaseArgs, at: &At) -> anyhow::Result<Exit> {
     };
     print(&text)?;
     if released.quarantined {
-        out::complain(format_args!(
+        Name::Ctnl.says(format_args!(
             "entries come back to zone {}: it is set aside, and nobody is handed it meanwhile",
             released.zone
         ));
@@ -319,7 +320,7 @@ fn show(leases: &[Named<'_>], style: LeaseStyle, ttl: u64) -> anyhow::Result<Exi
         let lease = match lease {
             Ok(lease) => lease,
             Err(error) => {
-                out::complain(format_args!("{}: {error:#}", name.unwrap_or("no owner")));
+                Name::Ctnl.says(format_args!("{}: {error:#}", name.unwrap_or("no owner")));
                 failed.push(exit_for(error));
                 continue;
             }
@@ -373,6 +374,6 @@ pub(super) fn lost(zone: Zone, holder: Option<&Claim>) -> String {
 
 /// What to say when a release after a command fails.
 pub(super) fn not_released(error: &Error) -> Exit {
-    out::complain(format_args!("the zone was not released: {error}"));
+    Name::Ctnl.says(format_args!("the zone was not released: {error}"));
     Exit::from(error)
 }

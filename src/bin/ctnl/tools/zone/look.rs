@@ -8,12 +8,12 @@ use ctnetlink::{Family, ZoneAllocator, ZoneMap, ZoneUse};
 use serde_json::json;
 
 use super::super::common::{At, Paint, Style, ZoneRange, json_line, print};
-use super::super::out;
 use super::super::table::{Side, Table};
 use super::map::{Kind, Picture, counts, kinds, runs};
 use super::options::zones;
 use super::svg;
 use crate::exit::Exit;
+use crate::name::Name;
 
 /// What a scan takes into account beside the kernel's table.
 #[derive(Args)]
@@ -125,7 +125,7 @@ pub(super) fn scan(args: &ScanArgs, at: &At) -> anyhow::Result<Exit> {
     };
     print(&text)?;
     for rule in map.unbounded_rules() {
-        out::complain(format_args!(
+        Name::Ctnl.says(format_args!(
             "{rule} puts packets into zones that only packets tell"
         ));
     }
