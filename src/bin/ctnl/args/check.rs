@@ -27,7 +27,7 @@ impl<T: Copy + PartialEq> Rule<T> {
 
     fn check(
         &self,
-        given: impl Iterator<Item = T> + Clone,
+        given: &(impl Iterator<Item = T> + Clone),
         name: impl Fn(T) -> &'static str,
         whose: &impl fmt::Display,
     ) -> Result<(), Refusal> {
@@ -351,12 +351,12 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
         ));
     }
     let options = given.iter().filter(own);
-    rule_of(action).check(options, name_of, &"this command")?;
+    rule_of(action).check(&options, name_of, &"this command")?;
     let protocol = request.protocol.filter(|_| action != Action::Help);
     if let Some(protocol) = protocol.filter(|protocol| protocol.name().is_some()) {
         let name = |field| name_of(Opt::Field(field));
         let whose = format_args!("this command with -p {protocol}");
-        fields_rule(action, protocol).check(given.fields(), name, &whose)?;
+        fields_rule(action, protocol).check(&given.fields(), name, &whose)?;
     }
     if action == Action::List && request.outputs.table && given.has(Opt::Zero) {
         return Err(Refusal::usage(

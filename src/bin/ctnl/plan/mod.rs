@@ -184,13 +184,21 @@ fn reply_tuple(request: &Request, orig: &Tuple) -> Result<Option<Tuple>, Refusal
     made.map(Some)
 }
 
-/// To exactly what is asked for; a port that the answers are said to have is kept.
-fn range(wish: NatWish, answer: Option<u16>, plain: Option<u16>) -> Result<NatRange, Refusal> {
+/// To exactly what is asked for. `saved` is the port that the answers are said to have, where the line
+/// says both of them, as `-o save` does.
+fn range(
+    wish: NatWish,
+    saved: Option<u16>,
+    orig: &Tuple,
+    warnings: &mut Vec<String>,
+) -> Result<NatRange, Refusal> {
     let range = NatRange::address(wish.address);
-    let port = wish
-        .port
-        .or(answer.filter(|port| Some(*port) != plain && plain.is_some()));
-    match port {
+    let numbered = orig.src_port().is_some() || orig.icmp_fields().is_some();
+    if wish.port.is_some() && !numbered {
+        warnings
+            .push("the port is passed over: nothing has ports here to be translated".to_owned());
+    }
+    match wish.port.or(saved).filter(|_| numbered) {
         Some(port) => range.ports(port, port).map_err(|error| invalid(&error)),
         None => Ok(range),
     }
@@ -294,14 +302,20 @@ pub(crate) fn new_entry(request: &mut Request, names: &LabelNames) -> Result<New
             "an entry has a zone of its own in one direction, or one for both",
         ));
     }
+    let said = request.reply.src_port.zip(request.reply.dst_port);
+    let saved = |port: Option<u16>, plain: Option<u16>| {
+        port.filter(|port| Some(*port) != plain && plain.is_some())
+    };
+    let mut warnings = std::mem::take(&mut request.warnings);
     if let Some(wish) = request.src_nat {
-        let (answer, plain) = (request.reply.dst_port, orig.src_port());
-        builder = builder.nat_src(range(wish, answer, plain)?);
+        let port = saved(said.map(|(_, dst)| dst), orig.src_port());
+        builder = builder.nat_src(range(wish, port, &orig, &mut warnings)?);
     }
     if let Some(wish) = request.dst_nat {
-        let (answer, plain) = (request.reply.src_port, orig.dst_port());
-        builder = builder.nat_dst(range(wish, answer, plain)?);
+        let port = saved(said.map(|(src, _)| src), orig.dst_port());
+        builder = builder.nat_dst(range(wish, port, &orig, &mut warnings)?);
     }
+    request.warnings = warnings;
     builder = match tracker(request) {
         Some(ProtoInfo::Tcp(info)) => builder.tcp_info(info),
         Some(ProtoInfo::Sctp(info)) => builder.sctp_info(info),
@@ -358,7 +372,6 @@ mod tests {
             "-s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 3 --icmp-code 0",
             "-s ::1 -d ::2 -p icmp --icmp-type 8 --icmp-code 0",
             "-s 10.0.0.1 -d 10.0.0.2 -p 50 -w 5 --orig-zone 6",
-            "-s 10.0.0.1 -d 10.0.0.2 -p 50 -n 1.1.1.1:5",
         ] {
             assert_eq!(
                 new(&format!("-I -t 5 {line}")).unwrap_err().of_conntrack(),
@@ -376,6 +389,8 @@ mod tests {
             (entry.entry().status(), warnings),
             (Some(Status::ASSURED), 1)
         );
+        let (entry, warnings) = new(&format!("-A {ends} -t 5 -n 1.1.1.1:77")).unwrap();
+        assert_eq!((entry.nat_src().unwrap().port_range(), warnings), (None, 1));
         let (entry, warnings) = new(&format!("-A {ends} -t 4294967295")).unwrap();
         assert_eq!(warnings, 1);
         assert_eq!(
@@ -390,6 +405,10 @@ mod tests {
         let saved = "-s 10.0.0.1 -d 10.0.0.2 -r 10.0.0.2 -n 9.9.9.9 -p udp --sport 1 --dport 2 --reply-port-src 2 --reply-port-dst 77";
         let (entry, _) = new(&format!("-A -t 5 -u SEEN_REPLY {saved}")).unwrap();
         assert_eq!(entry.nat_src().unwrap().port_range(), Some((77, 77)));
+        let half =
+            "-s 10.0.0.1 -d 10.0.0.2 -g 9.9.9.9 -p udp --sport 1 --dport 2 --reply-port-src 77";
+        let (entry, _) = new(&format!("-A -t 5 {half}")).unwrap();
+        assert_eq!(entry.nat_dst().unwrap().port_range(), None);
         let same = saved.replace("--reply-port-dst 77", "--reply-port-dst 1");
         let (entry, _) = new(&format!("-A -t 5 {same}")).unwrap();
         assert_eq!(entry.nat_src().unwrap().port_range(), None);
