@@ -269,7 +269,7 @@ fn many_zones_are_flushed_for_longer_than_a_claim_on_trial_lasts() {
     ct.create(&bystander).unwrap();
     let own = lowest(1..=last)
         .foreign(Foreign::Flush)
-        .grace(Duration::from_secs(2));
+        .grace(Duration::from_secs(4));
     let zones = own.open(&ct).unwrap();
     let keys: Vec<String> = (1..=last).map(|n| format!("key {n}")).collect();
     let leases = zones.acquire_many(&keys).unwrap();

@@ -256,3 +256,10 @@ impl Default for Request {
         }
     }
 }
+
+impl Request {
+    /// Whether labels are asked for, or to be changed.
+    pub(crate) fn speaks_of_labels(&self) -> bool {
+        !self.labels.is_empty() || !self.labels_on.is_empty() || self.labels_off.is_some()
+    }
+}

@@ -71,9 +71,9 @@ impl Change {
         }
         if let Some(change) = self.labels {
             let old = entry.labels().unwrap_or(Labels::EMPTY).bits();
-            let new = old & !change.mask.bits() | change.labels.bits();
             update = update.labels(change);
-            differs |= new != old;
+            // As conntrack(8) counts: whatever they were before, and where there are any to take off.
+            differs |= !change.labels.is_empty() || old != 0;
         }
         differs.then(|| update.build()).transpose()
     }

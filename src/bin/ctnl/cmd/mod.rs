@@ -57,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) name: Name,
     out: Out,
     stop: Option<Stop>,
+    /// The commands are those of a file: conntrack(8) does not count what they do.
+    restores: bool,
 }
 
 /// A table with fewer entries is listed sooner than the kernel's filters are tried.
@@ -70,6 +72,7 @@ impl Context {
             name,
             out: Out::new()?,
             stop: None,
+            restores: false,
         })
     }
 
@@ -102,11 +105,7 @@ impl Context {
 
     /// The names of labels, where any are spoken of.
     fn labels(request: &Request) -> Result<LabelNames, ctnetlink::Error> {
-        let spoken_of = request.outputs.labels
-            || !request.labels.is_empty()
-            || !request.labels_on.is_empty()
-            || request.labels_off.is_some();
-        if spoken_of {
+        if request.outputs.labels || request.speaks_of_labels() {
             LabelNames::load(LabelNames::PATH)
         } else {
             Ok(LabelNames::default())
@@ -114,12 +113,17 @@ impl Context {
     }
 
     fn printer(request: &Request, names: LabelNames, framed: Framed) -> Printer {
-        let labels = request.outputs.labels.then_some(names);
+        // As conntrack(8), which leaves them out of what it deletes.
+        let chosen = request.speaks_of_labels() && request.action != Action::Delete;
+        let labels = (request.outputs.labels || chosen).then_some(names);
         Printer::new(request.outputs, labels, framed)
     }
 
     /// The line that counts.
     fn counted(&self, count: u64, what: &str) {
+        if self.restores && !self.name.has_additions() {
+            return;
+        }
         self.name.says(format_args!("{count} {what}."));
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn restore(context: &mut Context, file: &OsStr, netns: Option<Netns>)
         })?)
     };
     context.ends_in_order()?;
+    context.restores = true;
     let jobs = read(context, BufReader::with_capacity(1 << 16, reader))?;
     carry_out(context, jobs, netns)
 }

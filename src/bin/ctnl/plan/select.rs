@@ -200,7 +200,12 @@ impl Selection {
                 Err(_) => self.also.push(Also::Nothing),
             }
         }
-        if let Some(status) = request.status {
+        // Of these two tables, conntrack(8) does not choose by bits that say nothing.
+        let passed_over = |bits: Status| {
+            bits.is_empty() && matches!(request.action, Action::ListDying | Action::ListUnconfirmed)
+        };
+        let status = request.status;
+        if let Some(status) = status.filter(|status| !passed_over(status.on | status.off)) {
             let bits = status.on | status.off;
             if bits.is_empty() {
                 return Err(Refusal::failure(

@@ -22,15 +22,7 @@ use super::exit::Exit;
 use super::name::Name;
 
 /// Where the grammar of conntrack(8) ends and this one begins.
-const WORDS: [&str; 7] = [
-    "zone",
-    "doctor",
-    "stats",
-    "completions",
-    "man",
-    "help",
-    "--help",
-];
+const WORDS: [&str; 6] = ["zone", "doctor", "stats", "completions", "man", "help"];
 
 /// Conntrack entries and zones, by talking to the kernel directly
 #[derive(Parser)]
@@ -63,6 +55,8 @@ pub(crate) fn is_tool(args: &[OsString]) -> bool {
         match args.next() {
             Some(Some("--netns")) => drop(args.next()),
             Some(Some(arg)) if arg.starts_with("--netns=") => {}
+            // With more behind it, it is conntrack(8)'s own.
+            Some(Some("--help")) => return args.next().is_none(),
             Some(Some(arg)) => return WORDS.contains(&arg),
             _ => return false,
         }
