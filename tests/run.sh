@@ -134,7 +134,9 @@ step "the command beside conntrack"
 "${enter[@]}" cargo test --locked --all-features --test ctnl
 if [ "$(id -u)" = 0 ]; then
     step "the command beside conntrack as an unprivileged user"
-    twins=$(executable test --all-features --no-run --test ctnl) || fail "cannot build the comparison"
+    # The command is built beside it, under the same name.
+    twins=$(cargo test --locked --all-features --no-run --test ctnl --message-format=json-render-diagnostics |
+        sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p') || fail "cannot build the comparison"
     command=$(executable build --all-features --bin ctnl) || fail "cannot build the command"
     [ -x "$twins" ] && [ -x "$command" ] || fail "cannot build the comparison"
     install -m 755 "$twins" "$public/twins"
