@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctnetlink::{Conntrack, OwnerKey, ZoneAllocator};
 use nix::sys::signal::{Signal, kill};
@@ -135,8 +135,11 @@ fn what_cannot_be_started_holds_nothing() {
 fn the_lease_is_renewed_while_the_command_runs() {
     let ct = open();
     let (child, out) = started("tap1 --range 10-20 --ttl 6", "sleep 9");
-    std::thread::sleep(Duration::from_secs(8));
-    assert_eq!(zones(&ct), [10]);
+    // At every moment until after its time to live.
+    let over = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < over {
+        assert_eq!(zones(&ct), [10]);
+    }
     let outcome = ended(child, out);
     assert_eq!((outcome.status, &*outcome.err), (0, ""));
     assert_eq!(zones(&ct), [0_u16; 0]);

@@ -79,7 +79,7 @@ fn a_whole_range_is_leased_and_the_next_one_refused() {
 
 /// On a machine of its own, whose table it may enlarge.
 #[test]
-#[ignore = "changes settings of the machine"]
+#[ignore = "changes settings of the whole machine: tests/kernels/run.sh runs it in machines of its own"]
 fn all_zones_are_leased_and_the_next_one_refused() {
     for (name, value) in [
         ("nf_conntrack_max", "140000"),
